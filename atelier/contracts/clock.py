@@ -1,0 +1,107 @@
+"""Time as something given: one protocol, the real clock, and one that tests and replay move."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """What any part may know of time.
+
+    `now` may jump (people set clocks); `monotonic_seconds` never goes back and is for durations.
+    """
+
+    def now(self) -> datetime:
+        """Return the current time in UTC, timezone-aware."""
+        ...
+
+    def monotonic_seconds(self) -> float:
+        """Return seconds from an arbitrary origin that never decrease."""
+        ...
+
+    def sleep(self, seconds: float) -> None:
+        """Wait for `seconds`; zero or less returns at once."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SystemClock:
+    """The machine's clock: the one place that reads it."""
+
+    def now(self) -> datetime:
+        """Return the machine's time in UTC."""
+        return datetime.now(UTC)  # noqa: TID251 - this is the door
+
+    def monotonic_seconds(self) -> float:
+        """Return the machine's monotonic time in seconds."""
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep for real."""
+        if seconds > 0:
+            time.sleep(seconds)  # noqa: TID251 - this is the door
+
+
+@dataclass(slots=True)
+class ManualClock:
+    """A clock that moves only when told: `sleep` advances it at once.
+
+    Safe to share between threads; used by tests, virtual time and replay.
+    """
+
+    start: datetime = datetime(2026, 1, 1, tzinfo=UTC)
+    _elapsed_seconds: float = 0.0
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def now(self) -> datetime:
+        """Return the start plus everything that was advanced."""
+        with self._lock:
+            return self.start + timedelta(seconds=self._elapsed_seconds)
+
+    def monotonic_seconds(self) -> float:
+        """Return the seconds advanced so far."""
+        with self._lock:
+            return self._elapsed_seconds
+
+    def sleep(self, seconds: float) -> None:
+        """Advance by `seconds` without waiting."""
+        if seconds > 0:
+            self.advance(seconds)
+
+    def advance(self, seconds: float) -> None:
+        """Move time forward.
+
+        Raises:
+            ValueError: `seconds` is negative; time given to a program never goes back.
+        """
+        if seconds < 0:
+            raise ValueError(f"a clock moves forward only, not by {seconds} s")
+        with self._lock:
+            self._elapsed_seconds += seconds
+
+
+def to_iso(moment: datetime) -> str:
+    """Write an aware time as ISO 8601 in UTC with milliseconds and `Z`, as AWS histories do."""
+    if moment.tzinfo is None:
+        raise ValueError(f"{moment!r} has no timezone; times are UTC and aware everywhere")
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def from_iso(text: str) -> datetime:
+    """Read an ISO 8601 time with a timezone; any fraction of up to 9 digits is taken.
+
+    Raises:
+        ValueError: the text is no ISO 8601 time or names no timezone.
+    """
+    head, dot, tail = text.partition(".")
+    if dot:
+        digits = len(tail) - len(tail.lstrip("0123456789"))
+        text = f"{head}.{tail[:digits][:6]:0<6}{tail[digits:]}"
+    moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    if moment.tzinfo is None:
+        raise ValueError(f"{text!r} names no timezone; write it with Z or an offset")
+    return moment.astimezone(UTC)
