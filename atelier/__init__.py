@@ -1,0 +1,1 @@
+"""The ground that several parts share: contracts, photos, adapters on the device."""

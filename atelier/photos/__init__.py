@@ -1,0 +1,1 @@
+"""People's photos: decoded under limits, judged, re-encoded without metadata."""

@@ -1,0 +1,94 @@
+"""The two documents about photos: the one that closes an upload set, and our re-encoding's own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from atelier.contracts import ids, keys
+from atelier.contracts.consent import Consent
+from atelier.contracts.documents import Document
+
+MAX_UPLOAD_BYTES = 20 * 1024 * 1024
+UPLOAD_TYPES = ("image/jpeg", "image/png", "image/webp")
+
+
+@dataclass(frozen=True, slots=True)
+class UploadedPhoto:
+    """One photo of an upload set: its file name in the set, digest, and optional caption."""
+
+    name: str
+    digest: str
+    bytes: int
+    caption: str = ""
+
+    def __post_init__(self) -> None:
+        """Check name, digest and size."""
+        keys.check_key(self.name)
+        if "/" in self.name or self.name.startswith("_"):
+            raise ValueError(
+                f"photo name {self.name!r} must be a plain file name without leading _"
+            )
+        _check_photo(self.digest, self.caption)
+        if not 0 < self.bytes <= MAX_UPLOAD_BYTES:
+            raise ValueError(
+                f"{self.name}: {self.bytes:,} bytes; 1 to {MAX_UPLOAD_BYTES:,} allowed"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class UploadComplete(Document):
+    """`_complete.json`: written last, it closes an upload set and names what is in it."""
+
+    SCHEMA = "atelier.upload-complete"
+
+    photos: tuple[UploadedPhoto, ...]
+    consent: Consent
+
+    def __post_init__(self) -> None:
+        """Check that names are unique."""
+        names = [photo.name for photo in self.photos]
+        if len(set(names)) != len(names):
+            raise ValueError("a photo name stands twice in the set")
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetPhoto:
+    """One re-encoded photo: key, digest, pixels, caption ("" stands for the instance prompt)."""
+
+    key: str
+    digest: str
+    width: int
+    height: int
+    source: str
+    caption: str = ""
+
+    def __post_init__(self) -> None:
+        """Check key, digest and size."""
+        keys.check_key(self.key)
+        _check_photo(self.digest, self.caption)
+        if self.width < 1 or self.height < 1:
+            raise ValueError(f"{self.key}: {self.width}×{self.height} pixels")
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset(Document):
+    """What containers read: our own re-encoding of an upload set, with the consent beside it."""
+
+    SCHEMA = "atelier.dataset"
+
+    dataset: str
+    owner: str
+    photos: tuple[DatasetPhoto, ...]
+    consent: Consent
+
+
+def dataset_id(owner: str, photos: list[tuple[str, str]]) -> str:
+    """Return the id of a set of (digest, caption): the same photos are the same dataset."""
+    return ids.message_id("dataset", owner, *(f"{d} {c}" for d, c in sorted(photos)))
+
+
+def _check_photo(digest: str, caption: str) -> None:
+    if not ids.DIGEST_PATTERN.fullmatch(digest):
+        raise ValueError(f"digest {digest[:80]!r} is no SHA-256 in hex")
+    if len(caption) > 1000 or not (caption == "" or caption.isprintable()):
+        raise ValueError("a caption is at most 1000 printable characters")

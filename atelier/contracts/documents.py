@@ -1,0 +1,296 @@
+"""JSON documents as frozen dataclasses: strict reading, canonical writing, schema and version.
+
+Every file and message that crosses a process is a `Document`. Reading refuses what it does not
+know (a missing or unknown field, another type, another schema) and says where; a document grows by
+a new version, never by a silent extra field.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import hashlib
+import json
+import math
+import types
+import typing
+from collections.abc import Mapping
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, ClassVar, Self, TypeVar, Union, cast, get_args, get_origin
+
+from atelier.contracts.clock import from_iso, to_iso
+
+T = TypeVar("T")
+
+MAX_DOCUMENT_BYTES = 8 * 1024 * 1024
+MAX_DEPTH = 32
+
+
+class DocumentError(ValueError):
+    """A document does not read: `where` (a path such as `$.tasks[2].seed`), and what is wrong."""
+
+    def __init__(self, where: str, problem: str) -> None:
+        """Keep the place and the problem as facts beside the message."""
+        super().__init__(f"{where}: {problem}")
+        self.where = where
+        self.problem = problem
+
+
+class Document:
+    """Base of every document: mix into a frozen dataclass and set `SCHEMA`.
+
+    The written form is the dataclass's fields plus `schema` and `version`.
+    """
+
+    __slots__ = ()
+    SCHEMA: ClassVar[str]
+    VERSION: ClassVar[int] = 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values, with `schema` and `version` first."""
+        return {
+            "schema": self.SCHEMA,
+            "version": self.VERSION,
+            **cast("dict[str, Any]", encode(self)),
+        }
+
+    def to_json(self) -> bytes:
+        """Return canonical JSON: the same document is the same bytes everywhere."""
+        return canonical_json(self.to_dict())
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the canonical JSON in hex."""
+        return hashlib.sha256(self.to_json()).hexdigest()
+
+    @classmethod
+    def from_dict(cls, given: Mapping[str, Any]) -> Self:
+        """Read plain JSON values strictly.
+
+        Raises:
+            DocumentError: another schema or version, or a field that does not read.
+        """
+        if not isinstance(given, Mapping):
+            raise DocumentError("$", f"expected an object, found {_name(given)}")
+        found = (given.get("schema"), given.get("version"))
+        if found != (cls.SCHEMA, cls.VERSION):
+            raise DocumentError(
+                "$.schema",
+                f"expected {cls.SCHEMA} version {cls.VERSION}, found {found[0]!r} "
+                f"version {found[1]!r}",
+            )
+        fields = {k: v for k, v in given.items() if k not in {"schema", "version"}}
+        return decode(cls, fields)
+
+    @classmethod
+    def from_json(cls, text: bytes | str, *, max_bytes: int = MAX_DOCUMENT_BYTES) -> Self:
+        """Read JSON text strictly and within `max_bytes`.
+
+        Raises:
+            DocumentError: too large, no JSON, or as `from_dict`.
+        """
+        return cls.from_dict(parse_json(text, max_bytes=max_bytes))
+
+
+def parse_json(text: bytes | str, *, max_bytes: int = MAX_DOCUMENT_BYTES) -> Any:
+    """Parse JSON, refusing duplicate keys, NaN and infinities, undue size and undue depth.
+
+    Raises:
+        DocumentError: the text is not such JSON.
+    """
+    body = text.encode() if isinstance(text, str) else text
+    if len(body) > max_bytes:
+        raise DocumentError("$", f"{len(body):,} bytes; at most {max_bytes:,} are read")
+    try:
+        return json.loads(
+            body.decode("utf-8"),
+            object_pairs_hook=_unique_pairs,
+            parse_constant=_refuse_constant,
+            parse_float=_finite_float,
+        )
+    except DocumentError:
+        raise
+    except (ValueError, RecursionError) as problem:
+        raise DocumentError("$", f"no readable JSON: {problem}") from problem
+
+
+def canonical_json(value: object) -> bytes:
+    """Write JSON with sorted keys, no spaces, UTF-8 and no NaN: equal values, equal bytes."""
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    ).encode()
+
+
+def encode(value: object) -> Any:
+    """Turn dataclasses, enums, tuples, mappings and times into plain JSON values."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, datetime):
+        return to_iso(value)
+    if isinstance(value, Mapping):
+        return {str(k): encode(v) for k, v in value.items()}
+    if isinstance(value, list | tuple | frozenset):
+        items = sorted(value) if isinstance(value, frozenset) else value
+        return [encode(v) for v in items]
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    raise TypeError(f"{type(value).__name__} has no JSON form in our documents")
+
+
+def decode(kind: type[T], given: object, where: str = "$") -> T:
+    """Read plain JSON values as `kind`: a dataclass, enum, tuple, mapping, union or plain type.
+
+    Raises:
+        DocumentError: with the place and what was expected there.
+    """
+    return cast("T", _decode(kind, given, where, 0))
+
+
+def _decode(kind: Any, given: object, where: str, depth: int) -> object:
+    if depth > MAX_DEPTH:
+        raise DocumentError(where, f"nested deeper than {MAX_DEPTH}")
+    origin = get_origin(kind)
+    if kind is Any:
+        return given
+    if origin in {Union, types.UnionType}:
+        return _decode_union(kind, given, where, depth)
+    if origin is tuple:
+        return _decode_tuple(kind, given, where, depth)
+    if origin in {dict, Mapping}:
+        _expect(isinstance(given, Mapping), where, "an object", given)
+        _, value_kind = get_args(kind)
+        pairs = cast("Mapping[str, object]", given).items()
+        return {str(k): _decode(value_kind, v, f"{where}.{k}", depth + 1) for k, v in pairs}
+    if origin is typing.Literal:
+        _expect(given in get_args(kind), where, f"one of {list(get_args(kind))}", given)
+        return given
+    if dataclasses.is_dataclass(kind):
+        return _decode_dataclass(kind, given, where, depth)
+    if isinstance(kind, type) and issubclass(kind, enum.Enum):
+        return _decode_enum(kind, given, where)
+    return _decode_plain(kind, given, where)
+
+
+def _decode_plain(kind: Any, given: object, where: str) -> object:
+    if kind is datetime:
+        _expect(isinstance(given, str), where, "an ISO 8601 time", given)
+        try:
+            return from_iso(cast("str", given))
+        except ValueError as problem:
+            raise DocumentError(where, str(problem)) from problem
+    if kind is float:
+        _expect(
+            isinstance(given, int | float) and not isinstance(given, bool), where, "a number", given
+        )
+        try:
+            number = float(cast("float", given))
+        except OverflowError as problem:
+            raise DocumentError(where, "a number beyond what a double holds") from problem
+        _expect(math.isfinite(number), where, "a finite number", given)
+        return number
+    if kind is int:
+        _expect(
+            isinstance(given, int) and not isinstance(given, bool), where, "a whole number", given
+        )
+        return given
+    if kind in {str, bool}:
+        _expect(isinstance(given, kind), where, "text" if kind is str else "true or false", given)
+        return given
+    raise TypeError(f"{where}: our documents hold no {kind!r}")
+
+
+def _decode_union(kind: Any, given: object, where: str, depth: int) -> object:
+    members = get_args(kind)
+    if given is None and type(None) in members:
+        return None
+    problems = []
+    for member in members:
+        if member is type(None):
+            continue
+        try:
+            return _decode(member, given, where, depth)
+        except DocumentError as problem:
+            problems.append(problem)
+    # With several members, the one that read furthest has the useful message.
+    raise max(problems, key=lambda p: len(p.where))
+
+
+def _decode_tuple(kind: Any, given: object, where: str, depth: int) -> tuple[object, ...]:
+    _expect(isinstance(given, list | tuple), where, "a list", given)
+    items = cast("list[object]", given)
+    members = get_args(kind)
+    if len(members) == 2 and members[1] is Ellipsis:
+        members = (members[0],) * len(items)
+    _expect(len(items) == len(members), where, f"{len(members)} items", given)
+    pairs = zip(members, items, strict=True)
+    return tuple(_decode(m, v, f"{where}[{i}]", depth + 1) for i, (m, v) in enumerate(pairs))
+
+
+def _decode_enum(kind: type[enum.Enum], given: object, where: str) -> enum.Enum:
+    try:
+        return kind(given)
+    except ValueError as problem:
+        allowed = [member.value for member in kind]
+        raise DocumentError(where, f"expected one of {allowed}, found {given!r}") from problem
+
+
+def _decode_dataclass(kind: Any, given: object, where: str, depth: int) -> object:
+    _expect(isinstance(given, Mapping), where, "an object", given)
+    mapping = cast("Mapping[str, object]", given)
+    hints = _hints(kind)
+    fields = {f.name: f for f in dataclasses.fields(kind)}
+    if unknown := sorted(set(mapping) - set(fields)):
+        raise DocumentError(where, f"unknown fields {unknown}; allowed are {sorted(fields)}")
+    values: dict[str, object] = {}
+    for name, field in fields.items():
+        if name in mapping:
+            values[name] = _decode(hints[name], mapping[name], f"{where}.{name}", depth + 1)
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            raise DocumentError(f"{where}.{name}", "is missing")
+    try:
+        return kind(**values)
+    except DocumentError:
+        raise
+    except ValueError as problem:
+        raise DocumentError(where, str(problem)) from problem
+
+
+@lru_cache(maxsize=256)
+def _hints(kind: type) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
+
+
+def _expect(holds: bool, where: str, what: str, found: object) -> None:  # noqa: FBT001 - a check
+    if not holds:
+        raise DocumentError(where, f"expected {what}, found {_name(found)}")
+
+
+def _name(value: object) -> str:
+    if value is None or isinstance(value, bool | int | float):
+        return repr(value)
+    if isinstance(value, str):
+        return repr(value if len(value) <= 60 else value[:57] + "...")
+    if isinstance(value, Mapping):
+        return "an object"
+    return "a list" if isinstance(value, list | tuple) else type(value).__name__
+
+
+def _unique_pairs(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    keys = [k for k, _ in pairs]
+    if len(keys) != len(set(keys)):
+        twice = sorted({k for k in keys if keys.count(k) > 1})
+        raise DocumentError("$", f"keys stand twice: {twice}")
+    return dict(pairs)
+
+
+def _refuse_constant(name: str) -> object:
+    raise DocumentError("$", f"{name} is no JSON number")
+
+
+def _finite_float(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise DocumentError("$", f"{text} is beyond what a double holds")
+    return number

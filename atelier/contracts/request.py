@@ -1,0 +1,258 @@
+"""The onboarding request: what somebody asks for, normalised and checked once.
+
+It starts from the API, from a completed upload, or by hand in the console, where it is as small as
+`{"user_id": "42", "photos": "uploads/<owner>/<set>/"}`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from atelier.contracts import ids, keys
+from atelier.contracts.base_models import DEFAULT_BASE, DEFAULT_PRESET, base_model, preset
+from atelier.contracts.consent import Consent
+from atelier.contracts.documents import Document, DocumentError, canonical_json, decode, encode
+from atelier.contracts.errors import InvalidRequest
+from atelier.contracts.settings import Hyperparameters, PresetName
+
+DEFAULT_TENANT = "default"
+DEFAULT_MODEL = "me"
+DEFAULT_SUBJECT = "creature"
+MAX_PROMPT_CHARACTERS = 1000
+MAX_SAMPLES = 16
+MAX_PHOTOS = 50
+MIN_PHOTOS = 4
+DEFAULT_DEADLINE_SECONDS = 24 * 3600
+MAX_DEADLINE_SECONDS = 7 * 24 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class SamplePrompt:
+    """An image to render right after training, or a text to preview with.
+
+    Attributes:
+        prompt: what to draw; names the subject by the trigger word.
+        negative_prompt: what to avoid; empty for nothing.
+        seed: 0 to 2**63 - 1.
+        denoising_steps: 1 to 200.
+        guidance: classifier-free guidance scale; 1 is none.
+    """
+
+    prompt: str
+    negative_prompt: str = ""
+    seed: int = 0
+    denoising_steps: int = 25
+    guidance: float = 5.0
+
+    def __post_init__(self) -> None:
+        """Check every range."""
+        for name, text in (("prompt", self.prompt), ("negative_prompt", self.negative_prompt)):
+            if len(text) > MAX_PROMPT_CHARACTERS:
+                raise ValueError(
+                    f"{name} of {len(text)} characters; at most {MAX_PROMPT_CHARACTERS} are allowed"
+                )
+        if not self.prompt.strip():
+            raise ValueError("prompt is empty; say what to draw")
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed {self.seed}; 0 to 2**63 - 1 are allowed")
+        if not 1 <= self.denoising_steps <= 200:
+            raise ValueError(f"denoising_steps {self.denoising_steps}; 1 to 200 are allowed")
+        if not 1.0 <= self.guidance <= 30.0:
+            raise ValueError(f"guidance {self.guidance}; 1 to 30 are allowed")
+
+
+@dataclass(frozen=True, slots=True)
+class OnboardingRequest(Document):
+    """One person's wish for one model, complete and checked.
+
+    Attributes:
+        request: its id, from the idempotency key or the input.
+        tenant, user: as the credential or the operator gave them.
+        owner: their hash; the only form used in keys.
+        model: name of the model to make; unique per owner.
+        base: id of the base model.
+        preset: which preset the hyperparameters started from.
+        hyperparameters: what is trained, after the preset and any override.
+        photos: folder of the upload set.
+        subject: the class word of DreamBooth's prompts: what the photos show.
+        trigger: the trigger word that names the subject.
+        samples: images to render right after training.
+        seed: of training.
+        consent: who allowed the use of the photos.
+        created_at, deadline: UTC; after the deadline the request fails.
+        new_version: a model of that name may exist; this makes its next version.
+        priority: 0 (default) to 9; higher first within a tenant.
+    """
+
+    SCHEMA = "atelier.onboarding-request"
+
+    request: str
+    tenant: str
+    user: str
+    owner: str
+    model: str
+    base: str
+    preset: PresetName
+    hyperparameters: Hyperparameters
+    photos: str
+    subject: str
+    trigger: str
+    samples: tuple[SamplePrompt, ...]
+    seed: int
+    consent: Consent
+    created_at: datetime
+    deadline: datetime
+    new_version: bool = False
+    priority: int = 0
+
+    def __post_init__(self) -> None:
+        """Check names and ranges."""
+        ids.check_tenant(self.tenant)
+        ids.check_user(self.user)
+        ids.check_model(self.model)
+        keys.check_prefix(self.photos)
+        if self.owner != ids.owner_of(self.tenant, self.user):
+            raise ValueError("owner is not the hash of tenant and user")
+        if not ids.REQUEST_PATTERN.fullmatch(self.request):
+            raise ValueError(f"request id {self.request[:80]!r}")
+        for name, word in (("subject", self.subject), ("trigger", self.trigger)):
+            if not 1 <= len(word) <= 40 or not word.isprintable():
+                raise ValueError(f"{name} {word[:80]!r}: 1 to 40 printable characters are allowed")
+        if len(self.samples) > MAX_SAMPLES:
+            raise ValueError(f"{len(self.samples)} samples; at most {MAX_SAMPLES} are allowed")
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed {self.seed}; 0 to 2**63 - 1 are allowed")
+        if not 0 <= self.priority <= 9:
+            raise ValueError(f"priority {self.priority}; 0 to 9 are allowed")
+        if self.deadline <= self.created_at:
+            raise ValueError("the deadline is not after the creation")
+
+    @property
+    def instance_prompt(self) -> str:
+        """DreamBooth's prompt of the photos: `a photo of <trigger> <subject>`."""
+        return f"a photo of {self.trigger} {self.subject}"
+
+
+@dataclass(frozen=True, slots=True)
+class OnboardingInput:
+    """What may stand in the input of an onboarding execution, before defaults.
+
+    Attributes:
+        user_id: the person, as the tenant calls them.
+        photos: folder of the upload set, ending in `/`.
+        tenant: defaults to `default`, the operator's own.
+        model: defaults to `me`.
+        idempotency_key: the same key is the same request; without it the input itself is the key.
+        hyperparameters: fields to change in the preset's.
+        deadline_seconds: from now; a day by default.
+        consent: recorded as given by the operator when absent.
+    """
+
+    user_id: str
+    photos: str
+    tenant: str = DEFAULT_TENANT
+    model: str = DEFAULT_MODEL
+    base: str = DEFAULT_BASE
+    preset: PresetName = DEFAULT_PRESET
+    hyperparameters: Mapping[str, Any] | None = None
+    subject: str = DEFAULT_SUBJECT
+    trigger: str | None = None
+    samples: tuple[SamplePrompt, ...] = ()
+    seed: int = 0
+    consent: Consent | None = None
+    idempotency_key: str | None = None
+    deadline_seconds: int = DEFAULT_DEADLINE_SECONDS
+    new_version: bool = False
+    priority: int = 0
+
+
+MACHINE_FIELDS = frozenset({"resume_at", "onboarding", "training", "published"})
+"""Fields of an execution's input that belong to the state machine, not to the request."""
+
+
+def read_input(given: object) -> OnboardingInput:
+    """Read an execution's input.
+
+    Raises:
+        InvalidRequest: with the field, what was found and what is allowed.
+    """
+    if not isinstance(given, Mapping):
+        raise InvalidRequest(
+            'the input must be an object such as {"user_id": "42", "photos": "uploads/…/"}',
+            where="$",
+            found=type(given).__name__,
+            allowed="object",
+        )
+    fields = {k: v for k, v in given.items() if k not in MACHINE_FIELDS}
+    if isinstance(fields.get("user_id"), int) and not isinstance(fields["user_id"], bool):
+        # People type {"user_id": 42} in the console; there is one way to read that.
+        fields["user_id"] = str(fields["user_id"])
+    try:
+        return decode(OnboardingInput, fields)
+    except DocumentError as problem:
+        raise _invalid(problem) from problem
+
+
+def normalise(given: OnboardingInput, *, now: datetime) -> OnboardingRequest:
+    """Fill in defaults, derive ids, check everything.
+
+    Raises:
+        InvalidRequest: with the field, what was found and what is allowed.
+    """
+    base = base_model(given.base)
+    try:
+        owner = ids.owner_of(given.tenant, given.user_id)
+        chosen = preset(given.base, given.preset).hyperparameters
+        if given.hyperparameters:
+            merged = {**encode(chosen), **given.hyperparameters}
+            if "rank" in given.hyperparameters and "alpha" not in given.hyperparameters:
+                merged["alpha"] = float(merged["rank"])
+            chosen = decode(Hyperparameters, merged, "$.hyperparameters")
+        if not 60 <= given.deadline_seconds <= MAX_DEADLINE_SECONDS:
+            raise ValueError(  # noqa: TRY301 - one place turns problems into InvalidRequest
+                f"deadline_seconds {given.deadline_seconds}; 60 to {MAX_DEADLINE_SECONDS} allowed"
+            )
+        return OnboardingRequest(
+            request=request_id(given, owner),
+            tenant=given.tenant,
+            user=given.user_id,
+            owner=owner,
+            model=given.model,
+            base=given.base,
+            preset=given.preset,
+            hyperparameters=chosen,
+            photos=given.photos,
+            subject=given.subject,
+            trigger=given.trigger if given.trigger is not None else base.trigger,
+            samples=given.samples,
+            seed=given.seed,
+            consent=given.consent or Consent(given_by="operator", given_at=now),
+            created_at=now,
+            deadline=now + timedelta(seconds=given.deadline_seconds),
+            new_version=given.new_version,
+            priority=given.priority,
+        )
+    except DocumentError as problem:
+        raise _invalid(problem) from problem
+    except ValueError as problem:
+        raise _invalid(DocumentError("$", str(problem))) from problem
+
+
+def request_id(given: OnboardingInput, owner: str) -> str:
+    """Return the id that this input gets: from its key, or from the input without its consent."""
+    if given.idempotency_key is not None:
+        return ids.request_from_key(owner, given.idempotency_key)
+    return ids.request_from_input(owner, input_fingerprint(given))
+
+
+def input_fingerprint(given: OnboardingInput) -> bytes:
+    """Return the bytes that make two inputs the same: everything but key and consent's time."""
+    return canonical_json(encode(replace(given, idempotency_key=None, consent=None)))
+
+
+def _invalid(problem: DocumentError) -> InvalidRequest:
+    where = problem.where.removeprefix("$.") or "$"
+    return InvalidRequest(str(problem), where=where, problem=problem.problem)
