@@ -1,0 +1,1 @@
+"""The base model `tiny`: its drawn world, its training and its judge."""
