@@ -1,0 +1,1 @@
+"""One module per Lambda-backed state: pure `run(given, *, ports)`, and the ports they need."""

@@ -16,12 +16,12 @@ from atelier.contracts.base_models import DEFAULT_BASE, DEFAULT_PRESET, base_mod
 from atelier.contracts.consent import Consent
 from atelier.contracts.documents import Document, DocumentError, canonical_json, decode, encode
 from atelier.contracts.errors import InvalidRequest
+from atelier.contracts.prompts import check_drawing
 from atelier.contracts.settings import Hyperparameters, PresetName
 
 DEFAULT_TENANT = "default"
 DEFAULT_MODEL = "me"
 DEFAULT_SUBJECT = "creature"
-MAX_PROMPT_CHARACTERS = 1000
 MAX_SAMPLES = 16
 MAX_PHOTOS = 50
 MIN_PHOTOS = 4
@@ -49,19 +49,14 @@ class SamplePrompt:
 
     def __post_init__(self) -> None:
         """Check every range."""
-        for name, text in (("prompt", self.prompt), ("negative_prompt", self.negative_prompt)):
-            if len(text) > MAX_PROMPT_CHARACTERS:
-                raise ValueError(
-                    f"{name} of {len(text)} characters; at most {MAX_PROMPT_CHARACTERS} are allowed"
-                )
-        if not self.prompt.strip():
-            raise ValueError("prompt is empty; say what to draw")
+        check_drawing(
+            prompt=self.prompt,
+            negative_prompt=self.negative_prompt,
+            denoising_steps=self.denoising_steps,
+            guidance=self.guidance,
+        )
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"seed {self.seed}; 0 to 2**63 - 1 are allowed")
-        if not 1 <= self.denoising_steps <= 200:
-            raise ValueError(f"denoising_steps {self.denoising_steps}; 1 to 200 are allowed")
-        if not 1.0 <= self.guidance <= 30.0:
-            raise ValueError(f"guidance {self.guidance}; 1 to 30 are allowed")
 
 
 @dataclass(frozen=True, slots=True)

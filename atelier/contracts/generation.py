@@ -1,0 +1,113 @@
+"""What the endpoint is asked for and what it answers: one JSON document each way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from atelier.contracts.documents import Document
+from atelier.contracts.prompts import check_drawing
+
+MAX_IMAGES = 8
+MAX_SIDE_PIXELS = 2048
+
+
+class ImageFormat(StrEnum):
+    """How images are encoded."""
+
+    PNG = "png"
+    JPEG = "jpeg"
+
+
+class Scheduler(StrEnum):
+    """Denoising schedules that the endpoint offers, checked against diffusers' own."""
+
+    DDIM = "ddim"
+    EULER = "euler"
+    DPM = "dpm-solver++"
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateRequest(Document):
+    """A request for images of one prompt.
+
+    Attributes:
+        prompt: what to draw; the subject is named by its trigger word.
+        owner: whose adapter it is; the endpoint refuses an adapter of another owner.
+        negative_prompt: what to avoid.
+        seed: of the first image; image i uses seed + i.
+        count: number of images.
+        denoising_steps: 1 to 200.
+        guidance: classifier-free guidance scale; 1 is none.
+        width, height: pixels, multiples of 8; None is the base model's own resolution.
+        adapter_scale: 0 is the base model alone, 1 the adapter as trained.
+        scheduler: see `Scheduler`.
+        format: PNG, or JPEG at quality 92.
+    """
+
+    SCHEMA = "atelier.generate"
+
+    prompt: str
+    owner: str
+    negative_prompt: str = ""
+    seed: int = 0
+    count: int = 1
+    denoising_steps: int = 25
+    guidance: float = 5.0
+    width: int | None = None
+    height: int | None = None
+    adapter_scale: float = 1.0
+    scheduler: Scheduler = Scheduler.DDIM
+    format: ImageFormat = ImageFormat.PNG
+
+    def __post_init__(self) -> None:
+        """Check every range."""
+        check_drawing(
+            prompt=self.prompt,
+            negative_prompt=self.negative_prompt,
+            denoising_steps=self.denoising_steps,
+            guidance=self.guidance,
+        )
+        if not 0 <= self.seed < 2**63 - MAX_IMAGES:
+            raise ValueError(f"seed {self.seed}; 0 to 2**63 - {MAX_IMAGES + 1} are allowed")
+        if not 1 <= self.count <= MAX_IMAGES:
+            raise ValueError(f"count {self.count}; 1 to {MAX_IMAGES} are allowed")
+        if not 0.0 <= self.adapter_scale <= 2.0:
+            raise ValueError(f"adapter_scale {self.adapter_scale}; 0 to 2 are allowed")
+        for name, side in (("width", self.width), ("height", self.height)):
+            if side is not None and (not 32 <= side <= MAX_SIDE_PIXELS or side % 8):
+                raise ValueError(
+                    f"{name} {side}; multiples of 8 from 32 to {MAX_SIDE_PIXELS} are allowed"
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratedImage:
+    """One image: its seed and the encoded bytes in standard base64."""
+
+    seed: int
+    image_base64: str
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateResponse(Document):
+    """What the endpoint made.
+
+    Attributes:
+        images: in order of their seeds.
+        format: how they are encoded.
+        width, height: pixels.
+        base: id of the base model.
+        adapter_digest: SHA-256 of the adapter file that served, the proof of whose it was.
+        seconds: from the first denoising step to encoded images.
+    """
+
+    SCHEMA = "atelier.generated"
+
+    images: tuple[GeneratedImage, ...]
+    format: ImageFormat
+    width: int
+    height: int
+    base: str
+    adapter_digest: str
+    seconds: float
