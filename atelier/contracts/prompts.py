@@ -1,4 +1,4 @@
-"""What a prompt and its denoising may be: one check for samples in training and for the endpoint."""
+"""What a prompt and its denoising may be: one check for training samples and the endpoint."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from examples.tiny.captions import caption, named, names
 from examples.tiny.places import PLACES
-from examples.tiny.scenes import PIXELS, Scene, random_scene, render, training_subject
+from examples.tiny.scenes import Scene, random_scene, render, training_subject
 from examples.tiny.subjects import (
     BODIES,
     COLOURS,
@@ -153,7 +153,7 @@ def render_ahead(folder: Path, *, count: int, workers: int) -> Iterator[int]:
         yield from pool.imap_unordered(_render_to_file, tasks)
 
 
-def load(folder: Path, *, pixels: int = PIXELS) -> Chunk:
+def load(folder: Path) -> Chunk:
     """All chunk files that lie in `folder` so far, in order, as one chunk."""
     paths = sorted(folder.glob("*.npz"))
     parts = []
@@ -164,5 +164,4 @@ def load(folder: Path, *, pixels: int = PIXELS) -> Chunk:
             parts.append(arrays["images"])
             all_labels.append(arrays["labels"])
             captions.extend(arrays["captions"].tolist())
-    assert parts[0].shape[1] == pixels
     return Chunk(0, np.concatenate(parts), np.concatenate(all_labels), captions)

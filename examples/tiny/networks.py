@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
@@ -134,7 +135,7 @@ def train_tokenizer(captions: Iterable[str], *, merges: int = MERGES) -> CLIPTok
     while len(found) < merges:
         pairs: Counter[tuple[str, str]] = Counter()
         for word, split in pieces.items():
-            for pair in zip(split, split[1:], strict=False):
+            for pair in pairwise(split):
                 pairs[pair] += words[word]
         if not pairs:
             break
