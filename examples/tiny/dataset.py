@@ -1,8 +1,11 @@
 """Training examples rendered ahead on all cores into plain arrays on disk.
 
+    python -m examples.tiny.dataset --to build/tiny/data --count 1000000 --workers 16
+
 An example is decided by its index alone, so that any part of the data can be drawn again.
 """
 
+import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -153,9 +156,9 @@ def render_ahead(folder: Path, *, count: int, workers: int) -> Iterator[int]:
         yield from pool.imap_unordered(_render_to_file, tasks)
 
 
-def load(folder: Path) -> Chunk:
-    """All chunk files that lie in `folder` so far, in order, as one chunk."""
-    paths = sorted(folder.glob("*.npz"))
+def load(folder: Path, *, count: int) -> Chunk:
+    """The first `count` examples from `folder`, where they have been rendered, as one chunk."""
+    paths = [folder / f"{first:09d}.npz" for first in range(0, count, CHUNK)]
     parts = []
     captions: list[str] = []
     all_labels = []
@@ -165,3 +168,18 @@ def load(folder: Path) -> Chunk:
             all_labels.append(arrays["labels"])
             captions.extend(arrays["captions"].tolist())
     return Chunk(0, np.concatenate(parts), np.concatenate(all_labels), captions)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Read the command line and render."""
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("--to", type=Path, required=True, help="folder for the chunk files")
+    parser.add_argument("--count", type=int, required=True)
+    parser.add_argument("--workers", type=int, default=1)
+    given = parser.parse_args(argv)
+    for _ in render_ahead(given.to, count=given.count, workers=given.workers):
+        pass
+
+
+if __name__ == "__main__":
+    main()
