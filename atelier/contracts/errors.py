@@ -259,8 +259,11 @@ ASL_ERRORS = (
 
 
 def descendants(root: type[AtelierError]) -> Iterator[type[AtelierError]]:
-    """Yield the leaves under `root` in the order in which the tree is drawn."""
-    children = root.__subclasses__()
+    """Yield the leaves under `root` in the order in which the tree is drawn.
+
+    The tree is closed: a subclass defined elsewhere does not grow the machines' Catch lists.
+    """
+    children = [child for child in root.__subclasses__() if child.__module__ == __name__]
     if not children:
         yield root
     for child in children:

@@ -1,0 +1,1 @@
+"""The local platform: every port on SQLite, files and subprocesses of this machine."""

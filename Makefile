@@ -1,0 +1,57 @@
+# Every target says what it is for; `make` lists them.
+PYTHON ?= python3.11
+DEMO := .venv
+TEST := .venv-test
+# Two busy-waiting threads on two shared cores cost more than they give.
+export OMP_WAIT_POLICY ?= passive
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format machines locks bench clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: $(DEMO)/.installed ## onboard one subject on this machine and draw its first images
+	$(DEMO)/bin/python -m examples.demo
+
+test: $(TEST)/.installed ## run every test
+	$(TEST)/bin/python -m pytest
+
+check: $(TEST)/.installed ## the one gate: style, types, directions, committed state machines
+	$(TEST)/bin/ruff check
+	$(TEST)/bin/ruff format --check
+	$(TEST)/bin/mypy
+	$(TEST)/bin/lint-imports
+	$(TEST)/bin/python -m workflows.machines --check
+
+format: $(TEST)/.installed ## format the code
+	$(TEST)/bin/ruff check --fix-only
+	$(TEST)/bin/ruff format
+
+machines: $(TEST)/.installed ## compile the state machines to their committed ASL
+	$(TEST)/bin/python -m workflows.machines
+
+locks: $(TEST)/.installed ## resolve every lock anew from pyproject.toml
+	$(TEST)/bin/python locks/resolve.py
+
+bench: $(DEMO)/.installed ## measure the demo and write benchmarks/results/demo.json
+	$(DEMO)/bin/python -m benchmarks.demo
+
+clean: ## remove environments and local state
+	rm -rf $(DEMO) $(TEST) .atelier
+
+# An environment is its lock and this project; it is made anew when either changes.
+$(DEMO)/.installed: locks/demo.lock pyproject.toml
+	@echo "Installing the demo's environment into $(DEMO) (a few minutes the first time)…"
+	$(PYTHON) -m venv --clear $(DEMO)
+	$(DEMO)/bin/pip install --quiet --requirement locks/demo.lock
+	$(DEMO)/bin/pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(TEST)/.installed: locks/test.lock pyproject.toml
+	@echo "Installing the test environment into $(TEST) (a few minutes the first time)…"
+	$(PYTHON) -m venv --clear $(TEST)
+	$(TEST)/bin/pip install --quiet --requirement locks/test.lock
+	$(TEST)/bin/pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@

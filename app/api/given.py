@@ -1,0 +1,34 @@
+"""What every route is given: the platform's ports and who calls."""
+
+from __future__ import annotations
+
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from app.api.keys import Caller, verify
+from app.api.problems import Unauthorized
+from tasks.ports import Ports
+
+_bearer = HTTPBearer(auto_error=False, description="A key that the deployment issued.")
+
+
+def _ports(request: Request) -> Ports:
+    return cast("Ports", request.app.state.ports)
+
+
+def _caller(
+    request: Request,
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+) -> Caller:
+    if credentials is None:
+        raise Unauthorized("the request carries no key")
+    caller = verify(request.app.state.secret, credentials.credentials)
+    if caller is None:
+        raise Unauthorized("this deployment did not issue that key")
+    return caller
+
+
+Given = Annotated[Ports, Depends(_ports)]
+Who = Annotated[Caller, Depends(_caller)]

@@ -1,0 +1,102 @@
+"""Models: which there are, the status check of a user, and images from them."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from app.api import views
+from app.api.given import Given, Who
+from app.api.shapes import Generate, Generated, Image, ModelPage, UserView
+from atelier.contracts import ids, keys
+from atelier.contracts.documents import DocumentError
+from atelier.contracts.errors import ContractBroken, InvalidRequest, NotFound
+from atelier.contracts.generation import GenerateRequest, GenerateResponse
+from atelier.contracts.records import ModelRecord
+from atelier.contracts.status import TERMINAL, Status
+from tasks.ports import Ports
+
+router = APIRouter(prefix="/v1", tags=["models"])
+UNFINISHED = frozenset(Status) - TERMINAL
+MAX_RESPONSE_BYTES = 64 * 1024 * 1024
+
+
+@router.get("/users/{user_id}", summary="Model status check of a user")
+def user(user_id: str, ports: Given, who: Who) -> UserView:
+    """Models that are ready to draw with, and onboardings under way."""
+    owner = who.owner(user_id)
+    unfinished, _ = ports.ledger.list_requests(
+        tenant=who.tenant, owner=owner, statuses=UNFINISHED, limit=200
+    )
+    return UserView(
+        user_id=user_id,
+        models=[views.model(m) for m in ports.ledger.models(owner=owner)],
+        onboardings=[views.onboarding(r, None) for r in unfinished],
+    )
+
+
+@router.get("/models", summary="Models of a user, or of the tenant")
+def list_models(ports: Given, who: Who, user_id: str | None = None) -> ModelPage:
+    """By user and name."""
+    one = who.user if user_id is None else user_id
+    if one is None:
+        found = ports.ledger.list_models(tenant=who.tenant)
+    else:
+        found = ports.ledger.models(owner=who.owner(one))
+    return ModelPage(items=[views.model(m) for m in found])
+
+
+@router.post("/models/{model}/images", summary="Draw images with a model")
+def generate(model: str, body: Generate, ports: Given, who: Who) -> Generated:
+    """Draws with the model's current version on the shared endpoint."""
+    owner = who.owner(body.user_id)
+    record = _model(owner, model, body.user_id, ports, who.tenant)
+    version = record.current_version
+    try:
+        wish = GenerateRequest(owner=owner, **body.model_dump(exclude={"user_id"}))
+    except ValueError as problem:
+        raise InvalidRequest(str(problem), where=str(problem).split(" ", 1)[0]) from problem
+    answer = ports.endpoint.invoke(
+        keys.target_model(record.base, owner, record.model, version.version), wish.to_json()
+    )
+    try:
+        drawn = GenerateResponse.from_json(answer, max_bytes=MAX_RESPONSE_BYTES)
+    except DocumentError as problem:
+        raise ContractBroken(f"the endpoint's answer: {problem}", where=problem.where) from problem
+    if drawn.adapter_digest != version.digest:
+        # The one promise that must never break: an image is never drawn with other weights.
+        raise ContractBroken(
+            f"the endpoint drew with adapter {drawn.adapter_digest[:16]}…, not with "
+            f"{version.digest[:16]}… of {record.model} {version.version}; the images are discarded",
+            where="adapter_digest",
+        )
+    ports.ledger.touch_model(owner, record.model, used_at=ports.clock.now())
+    return Generated(
+        model=record.model,
+        version=version.version,
+        images=[Image(seed=i.seed, image_base64=i.image_base64) for i in drawn.images],
+        format=drawn.format,
+        width=drawn.width,
+        height=drawn.height,
+        seconds=drawn.seconds,
+    )
+
+
+def _model(owner: str, model: str, user_id: str, ports: Ports, tenant: str) -> ModelRecord:
+    if not ids.MODEL_PATTERN.fullmatch(model):
+        raise NotFound(f"no model {model[:80]!r}", kind="model", name=model[:80])
+    try:
+        return ports.ledger.model(owner, model)
+    except NotFound:
+        unfinished, _ = ports.ledger.list_requests(
+            tenant=tenant, owner=owner, statuses=UNFINISHED, limit=200
+        )
+        coming = next((r for r in unfinished if r.given.model == model), None)
+        raise NotFound(
+            f"user {user_id!r} has no model {model!r} to draw with"
+            + (f" yet; onboarding {coming.request} is {coming.status}" if coming else ""),
+            kind="model",
+            name=model,
+            do="Wait until the onboarding is ready."
+            if coming
+            else "Start an onboarding, or read GET /v1/users/{id} for what there is.",
+        ) from None

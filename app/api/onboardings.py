@@ -1,0 +1,212 @@
+"""Onboardings: start, read, list, cancel; their previews and samples."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Response
+
+from app.api import views
+from app.api.given import Given, Who
+from app.api.keys import Caller
+from app.api.shapes import NewOnboarding, OnboardingPage, OnboardingView
+from app.api.uploads import read_complete
+from atelier.contracts import checkpoints, ids, keys
+from atelier.contracts.documents import DocumentError, encode
+from atelier.contracts.errors import (
+    AlreadyExists,
+    IdempotencyConflict,
+    InvalidRequest,
+    NotFound,
+    ObjectMissing,
+)
+from atelier.contracts.progress import Progress
+from atelier.contracts.records import RequestRecord
+from atelier.contracts.request import OnboardingInput, OnboardingRequest, SamplePrompt, normalise
+from atelier.contracts.status import Status
+from tasks import cancel
+from tasks.ports import Objects, Ports
+
+router = APIRouter(prefix="/v1/onboardings", tags=["onboardings"])
+MAX_IMAGE_BYTES = 16 * 1024 * 1024
+MAX_PROGRESS_BYTES = 64 * 1024
+IdempotencyKey = Annotated[
+    str | None,
+    Header(max_length=255, description="The same key and input are the same onboarding."),
+]
+
+
+@router.post(
+    "",
+    status_code=202,
+    summary="Start an onboarding",
+    responses={200: {"model": OnboardingView, "description": "It was started before."}},
+)
+def start(
+    body: NewOnboarding,
+    response: Response,
+    ports: Given,
+    who: Who,
+    idempotency_key: IdempotencyKey = None,
+) -> OnboardingView:
+    """Write the request, then start its execution; both are found, not repeated, by a retry."""
+    owner = who.owner(body.user_id)
+    if not body.photos.startswith(f"uploads/{owner}/"):
+        raise NotFound(
+            f"no upload set {body.photos[:120]!r} of user {body.user_id!r}",
+            kind="upload set",
+            name=body.photos[:120],
+        )
+    given = _input(body, who, idempotency_key, ports)
+    request = normalise(given, now=ports.clock.now())
+    name = ids.execution_name(request.request, 1)
+    record, new = ports.ledger.create(
+        RequestRecord(
+            given=request,
+            attempt=1,
+            status=Status.QUEUED,
+            execution=name,
+            steps=request.hyperparameters.steps,
+            entered={Status.QUEUED: request.created_at},
+            created_at=request.created_at,
+            updated_at=request.created_at,
+        )
+    )
+    if not new:
+        _check_same(record.given, request)
+        response.status_code = 200
+    try:
+        ports.executions.start("onboarding", name, encode(given))
+    except AlreadyExists:
+        if new:
+            raise
+    response.headers["Location"] = f"/v1/onboardings/{record.request}"
+    return _view(record, ports)
+
+
+@router.get("", summary="List onboardings, newest first")
+def list_onboardings(
+    ports: Given,
+    who: Who,
+    user_id: str | None = None,
+    status: Annotated[list[Status] | None, Query()] = None,
+    cursor: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> OnboardingPage:
+    """A tenant's onboardings, or one user's."""
+    user = who.user if user_id is None else user_id
+    items, following = ports.ledger.list_requests(
+        tenant=who.tenant,
+        owner=who.owner(user) if user is not None else None,
+        statuses=frozenset(status) if status else None,
+        cursor=cursor,
+        limit=limit,
+    )
+    # A list shows what the ledger knows; one onboarding's own page reads its freshest progress.
+    return OnboardingPage(
+        items=[views.onboarding(record, None) for record in items], next_cursor=following
+    )
+
+
+@router.get("/{onboarding}", summary="Read an onboarding with its freshest progress")
+def read(onboarding: str, ports: Given, who: Who) -> OnboardingView:
+    """Status, timeline, training progress, and why it failed if it did."""
+    return _view(find(onboarding, ports, who), ports)
+
+
+@router.post("/{onboarding}/cancel", summary="Cancel an onboarding at any moment")
+def stop(onboarding: str, ports: Given, who: Who) -> OnboardingView:
+    """Queued or training: it ends now, its neighbours in the job do not notice."""
+    record = find(onboarding, ports, who)
+    cancel.run({"request": record.request}, ports=ports)
+    return _view(ports.ledger.read(record.request), ports)
+
+
+@router.get(
+    "/{onboarding}/images/{name}",
+    summary="A preview or sample image",
+    response_class=Response,
+    responses={200: {"content": {"image/png": {}}}},
+)
+def image(onboarding: str, name: str, ports: Given, who: Who) -> Response:
+    """Names are those that the onboarding's progress lists."""
+    record = find(onboarding, ports, who)
+    preview = re.fullmatch(r"step-(\d{1,6})\.png", name)
+    sample = re.fullmatch(r"(\d{2})\.png", name)
+    missing = NotFound(f"no image {name[:80]!r}", kind="image", name=name[:80])
+    if record.job is None or record.host is None or not (preview or sample):
+        raise missing
+    if preview:
+        path = checkpoints.preview(record.host, record.request, int(preview[1]))
+    else:
+        path = checkpoints.sample(record.host, record.request, int(name[:2]))
+    try:
+        body = ports.objects.read(keys.checkpoint(record.job, path), max_bytes=MAX_IMAGE_BYTES)
+    except ObjectMissing:
+        raise missing from None
+    return Response(body, media_type="image/png")
+
+
+def find(onboarding: str, ports: Ports, who: Caller) -> RequestRecord:
+    """Return a request of the caller's; what is foreign does not exist.
+
+    Raises:
+        NotFound: there is none of that id for this caller.
+    """
+    missing = NotFound(
+        f"no onboarding {onboarding[:80]!r}", kind="onboarding", name=onboarding[:80]
+    )
+    if not ids.REQUEST_PATTERN.fullmatch(onboarding):
+        raise missing
+    try:
+        record = ports.ledger.read(onboarding)
+    except NotFound:
+        raise missing from None
+    if record.given.tenant != who.tenant or who.user not in {None, record.given.user}:
+        raise missing
+    return record
+
+
+def _input(
+    body: NewOnboarding, who: Caller, idempotency_key: str | None, ports: Ports
+) -> OnboardingInput:
+    complete = read_complete(ports.objects, body.photos)
+    try:
+        samples = tuple(SamplePrompt(**sample.model_dump()) for sample in body.samples)
+    except ValueError as problem:
+        raise InvalidRequest(f"samples: {problem}", where="samples") from problem
+    fields = body.model_dump(exclude={"samples"})
+    return OnboardingInput(
+        **fields,
+        samples=samples,
+        tenant=who.tenant,
+        consent=complete.consent,
+        idempotency_key=idempotency_key,
+    )
+
+
+def _check_same(stored: OnboardingRequest, again: OnboardingRequest) -> None:
+    # Times and consent are set by us at each call; everything else is the caller's word.
+    if stored != replace(
+        again, created_at=stored.created_at, deadline=stored.deadline, consent=stored.consent
+    ):
+        raise IdempotencyConflict(
+            f"the Idempotency-Key of onboarding {stored.request} came again with another input",
+            request=stored.request,
+        )
+
+
+def _view(record: RequestRecord, ports: Ports) -> OnboardingView:
+    return views.onboarding(record, _progress(record, ports.objects))
+
+
+def _progress(record: RequestRecord, objects: Objects) -> Progress | None:
+    if record.job is None or record.host is None:
+        return None
+    key = keys.checkpoint(record.job, checkpoints.progress(record.host, record.request))
+    try:
+        return Progress.from_json(objects.read(key, max_bytes=MAX_PROGRESS_BYTES))
+    except (ObjectMissing, DocumentError):
+        return None

@@ -1,0 +1,145 @@
+"""Uploads: one POST form per photo, and the document that closes the set."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import timedelta
+
+from fastapi import APIRouter
+
+from app.api.given import Given, Who
+from app.api.shapes import CompletedUpload, CompleteUpload, Form, NewUpload, Upload
+from atelier.contracts import ids, keys
+from atelier.contracts.consent import TEXT_VERSION, Consent
+from atelier.contracts.dataset import (
+    MAX_UPLOAD_BYTES,
+    UPLOAD_TYPES,
+    UploadComplete,
+    UploadedPhoto,
+)
+from atelier.contracts.documents import DocumentError, canonical_json, decode, encode, parse_json
+from atelier.contracts.errors import InvalidRequest, NotFound, ObjectExists
+from tasks.ports import Objects
+
+router = APIRouter(prefix="/v1/uploads", tags=["uploads"])
+FORM_LIFETIME = timedelta(hours=1)
+ANNOUNCED = "_announced.json"
+
+
+@router.post("", status_code=201, summary="Announce photos and get a form for each")
+def announce(body: NewUpload, ports: Given, who: Who) -> Upload:
+    """The set's id derives from the photos' digests: announcing again finds the same set."""
+    owner = who.owner(body.user_id)
+    if wrong := sorted({p.content_type for p in body.photos} - set(UPLOAD_TYPES)):
+        raise InvalidRequest(
+            f"photos of type {', '.join(wrong)}; allowed are {', '.join(UPLOAD_TYPES)}",
+            where="photos.content_type",
+            found=wrong,
+            allowed=list(UPLOAD_TYPES),
+        )
+    names = [photo.name for photo in body.photos]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise InvalidRequest(
+            f"photo names stand twice: {', '.join(twice)}", where="photos.name", found=twice
+        )
+    try:
+        photos = tuple(
+            UploadedPhoto(name=p.name, digest=p.digest, bytes=p.bytes, caption=p.caption)
+            for p in body.photos
+        )
+    except ValueError as problem:
+        raise InvalidRequest(str(problem), where="photos") from problem
+    announced = canonical_json(encode(photos))
+    upload_set = ids.message_id("upload", owner, ids.digest_of(announced))
+    prefix = keys.upload_prefix(owner, upload_set)
+    ports.objects.put(prefix + ANNOUNCED, announced, content_type="application/json")
+    expires_at = ports.clock.now() + FORM_LIFETIME
+    forms = []
+    for photo in body.photos:
+        form = ports.objects.upload_form(
+            prefix + photo.name,
+            content_type=photo.content_type,
+            max_bytes=MAX_UPLOAD_BYTES,
+            expires_at=expires_at,
+        )
+        forms.append(Form(name=photo.name, url=form.url, fields=dict(form.fields)))
+    return Upload(upload_set=upload_set, photos=prefix, forms=forms, expires_at=expires_at)
+
+
+@router.post("/{upload_set}/complete", summary="Close a set once its photos have arrived")
+def complete(upload_set: str, body: CompleteUpload, ports: Given, who: Who) -> CompletedUpload:
+    """Checks what arrived against what was announced, names what is missing, records consent."""
+    owner = who.owner(body.user_id)
+    try:
+        prefix = keys.upload_prefix(owner, upload_set)
+    except ValueError as problem:
+        raise _no_such_set(upload_set) from problem
+    announced = _announced(ports.objects, prefix, upload_set)
+    found = {info.key: info for info in ports.objects.list(prefix)}
+    missing = [p.name for p in announced if prefix + p.name not in found]
+    wrong = [
+        p.name
+        for p in announced
+        if prefix + p.name in found and found[prefix + p.name].bytes != p.bytes
+    ]
+    if missing or wrong:
+        raise InvalidRequest(
+            f"{len(missing)} photos have not arrived and {len(wrong)} have another size than "
+            "announced",
+            do="Upload the named photos with their forms, then complete the set again.",
+            where="photos",
+            missing=missing,
+            wrong=wrong,
+        )
+    document = UploadComplete(
+        photos=announced,
+        consent=Consent(
+            given_by=body.consent.given_by,
+            given_at=ports.clock.now(),
+            text_version=body.consent.text_version or TEXT_VERSION,
+        ),
+    )
+    with suppress(ObjectExists):  # The set was closed before; its first consent stands.
+        ports.objects.put(
+            keys.upload_complete(prefix),
+            document.to_json(),
+            content_type="application/json",
+            if_absent=True,
+        )
+    return CompletedUpload(photos=prefix, count=len(announced))
+
+
+def read_complete(objects: Objects, prefix: str) -> UploadComplete:
+    """Return the document that closes a set.
+
+    Raises:
+        InvalidRequest: the set is not closed, or is no set.
+    """
+    key = keys.upload_complete(prefix)
+    if objects.info(key) is None:
+        raise InvalidRequest(
+            f"the upload set {prefix} is not complete",
+            do="Upload its photos, then POST /v1/uploads/{set}/complete with the consent.",
+            where="photos",
+            found=prefix,
+        )
+    return UploadComplete.from_json(objects.read(key))
+
+
+def _announced(objects: Objects, prefix: str, upload_set: str) -> tuple[UploadedPhoto, ...]:
+    if objects.info(prefix + ANNOUNCED) is None:
+        raise _no_such_set(upload_set)
+    given = parse_json(objects.read(prefix + ANNOUNCED))
+    try:
+        return decode(tuple[UploadedPhoto, ...], given)
+    except DocumentError as problem:
+        raise InvalidRequest(str(problem), where=problem.where) from problem
+
+
+def _no_such_set(upload_set: str) -> NotFound:
+    return NotFound(
+        f"no upload set {upload_set[:80]!r}",
+        kind="upload set",
+        name=upload_set[:80],
+        do="Announce the photos with POST /v1/uploads first; the answer names the set.",
+    )

@@ -1,0 +1,86 @@
+"""From the ledger's records to what the API shows: tokens and foreign facts stay behind."""
+
+from __future__ import annotations
+
+from app.api.shapes import (
+    FailureView,
+    ModelView,
+    OnboardingView,
+    ProgressView,
+    StatusEntered,
+    VersionView,
+)
+from atelier.contracts.progress import Progress
+from atelier.contracts.records import ModelRecord, RequestRecord
+from atelier.contracts.status import RANK, Status
+
+
+def onboarding(record: RequestRecord, progress: Progress | None) -> OnboardingView:
+    """Show a request; `progress` is its freshest progress.json, if there is one."""
+    given = record.given
+    timeline = sorted(record.entered.items(), key=lambda e: (e[1], RANK[Status(e[0])]))
+    return OnboardingView(
+        id=record.request,
+        user_id=given.user,
+        model=given.model,
+        base=given.base,
+        preset=given.preset,
+        status=record.status,
+        attempt=record.attempt,
+        execution=record.execution,
+        job=record.job,
+        created_at=record.created_at,
+        updated_at=record.updated_at,
+        deadline=given.deadline,
+        timeline=[StatusEntered(status=status, at=at) for status, at in timeline],
+        waiting_for=record.waiting_for,
+        progress=_progress(progress) if progress else None,
+        failure=(
+            FailureView(
+                error=record.failure.error,
+                message=record.failure.message,
+                do=record.failure.do,
+                facts=dict(record.failure.facts),
+            )
+            if record.failure
+            else None
+        ),
+        version=record.version,
+        instance_prompt=given.instance_prompt,
+    )
+
+
+def model(record: ModelRecord) -> ModelView:
+    """Show a model with its versions."""
+    return ModelView(
+        user_id=record.user,
+        model=record.model,
+        base=record.base,
+        current=record.current,
+        versions=[
+            VersionView(
+                version=v.version,
+                created_at=v.created_at,
+                onboarding=v.request,
+                bytes=v.bytes,
+                digest=v.digest,
+            )
+            for v in record.versions
+        ],
+        instance_prompt=record.current_version.instance_prompt,
+        created_at=record.created_at,
+        used_at=record.used_at,
+    )
+
+
+def _progress(progress: Progress) -> ProgressView:
+    return ProgressView(
+        state=progress.state,
+        step=progress.step,
+        steps=progress.steps,
+        loss=progress.loss,
+        steps_per_second=progress.steps_per_second,
+        eta_seconds=progress.eta_seconds,
+        previews=[path.rpartition("/")[2] for path in progress.previews],
+        samples=[path.rpartition("/")[2] for path in progress.samples],
+    )

@@ -1,0 +1,144 @@
+"""The local platform's Step Functions: our engine as the port `Executions`, tasks on threads."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from workflows.engine.engine import (
+    Engine,
+    ExecutionAlreadyExists,
+    ExecutionDoesNotExist,
+    ExecutionRecord,
+    InvalidToken,
+    Report,
+    TaskCall,
+    TaskDoesNotExist,
+    TaskFailure,
+    TaskSuccess,
+    TaskTimedOut,
+)
+
+from atelier.contracts.errors import AlreadyExists, AtelierError, NotFound
+from tasks.ports import Execution
+
+log = logging.getLogger(__name__)
+Task = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+
+
+@dataclass(slots=True)
+class TaskThreads:
+    """Runs Lambda-backed tasks on threads of this process, as Lambda would run their handlers.
+
+    `tasks` maps a function's name to its task, ports already bound. An error of the tree leaves
+    under its class name; anything else under its own, like a Lambda function's unhandled error.
+    """
+
+    tasks: Mapping[str, Task]
+    threads: int = 16
+    _pool: ThreadPoolExecutor = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Make the threads."""
+        self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="task")
+
+    def start(self, call: TaskCall, report: Report) -> None:
+        """Run a task on a free thread; its outcome goes to `report`."""
+        self._pool.submit(self._run, call, report)
+
+    def cancel(self, call_id: str) -> None:
+        """Do nothing: a task is short and idempotent, and its outcome is no longer awaited."""
+
+    def close(self) -> None:
+        """Let running tasks end and take no new ones."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _run(self, call: TaskCall, report: Report) -> None:
+        try:
+            outcome = TaskSuccess(dict(self.tasks[call.function](call.payload)))
+        except AtelierError as error:
+            report(TaskFailure(error=error.name(), cause=_cause(error)))
+        except Exception as error:
+            log.exception("task %s failed in %s", call.function, call.execution_arn)
+            cause = json.dumps({"errorType": type(error).__name__, "errorMessage": str(error)})
+            report(TaskFailure(error=type(error).__name__, cause=cause))
+        else:
+            report(outcome)
+
+
+def _cause(error: AtelierError) -> str:
+    return json.dumps(
+        {
+            "errorType": error.name(),
+            "errorMessage": error.message,
+            "do": error.do,
+            "facts": dict(error.facts),
+        },
+        default=str,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LocalExecutions:
+    """Implements `tasks.ports.Executions` on our engine."""
+
+    engine: Engine
+
+    def start(self, machine: str, name: str, given: Mapping[str, Any]) -> Execution:
+        """Start an execution, or find the one of that name and input while it runs."""
+        try:
+            self.engine.start_execution(machine, name=name, input=dict(given))
+        except ExecutionAlreadyExists as problem:
+            raise AlreadyExists(
+                f"execution {name} of {machine} exists", kind="execution", name=name
+            ) from problem
+        return self.describe(machine, name)
+
+    def describe(self, machine: str, name: str) -> Execution:
+        """Return an execution by machine and name."""
+        return _execution(machine, self._find(machine, name))
+
+    def stop(self, machine: str, name: str, *, error: str, cause: str) -> None:
+        """Abort an execution at once."""
+        record = self._find(machine, name)
+        if record.status == "RUNNING":
+            self.engine.stop_execution(record.arn, error=error, cause=cause)
+
+    def succeed_task(self, token: str, output: Mapping[str, Any]) -> bool:
+        """Complete a callback; False when nobody waits for it any more."""
+        try:
+            self.engine.send_task_success(token, dict(output))
+        except (TaskTimedOut, TaskDoesNotExist, InvalidToken):
+            return False
+        return True
+
+    def fail_task(self, token: str, *, error: str, cause: str) -> bool:
+        """Fail a callback; False when nobody waits for it any more."""
+        try:
+            self.engine.send_task_failure(token, error=error, cause=cause)
+        except (TaskTimedOut, TaskDoesNotExist, InvalidToken):
+            return False
+        return True
+
+    def _find(self, machine: str, name: str) -> ExecutionRecord:
+        try:
+            return self.engine.describe_execution(self.engine.execution_arn(machine, name))
+        except ExecutionDoesNotExist as problem:
+            raise NotFound(
+                f"no execution {name} of {machine}", kind="execution", name=name
+            ) from problem
+
+
+def _execution(machine: str, record: ExecutionRecord) -> Execution:
+    return Execution(
+        arn=record.arn,
+        machine=machine,
+        name=record.name,
+        status=record.status,
+        error=record.error,
+        cause=record.cause,
+    )
