@@ -1,0 +1,1 @@
+"""State machines: their definitions, their validator, the engine that runs them, replay."""
