@@ -40,20 +40,22 @@ class DocumentError(ValueError):
 class Document:
     """Base of every document: mix into a frozen dataclass and set `SCHEMA`.
 
-    The written form is the dataclass's fields plus `schema` and `version`.
+    The written form is the dataclass's fields plus `schema`, which reads `<SCHEMA>/<VERSION>`; no
+    field may have that name.
     """
 
     __slots__ = ()
     SCHEMA: ClassVar[str]
     VERSION: ClassVar[int] = 1
 
+    @classmethod
+    def schema_name(cls) -> str:
+        """Return what `schema` says in the written form, such as `atelier.progress/1`."""
+        return f"{cls.SCHEMA}/{cls.VERSION}"
+
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values, with `schema` and `version` first."""
-        return {
-            "schema": self.SCHEMA,
-            "version": self.VERSION,
-            **cast("dict[str, Any]", encode(self)),
-        }
+        """Return plain JSON values, with `schema` first."""
+        return {"schema": self.schema_name(), **cast("dict[str, Any]", encode(self))}
 
     def to_json(self) -> bytes:
         """Return canonical JSON: the same document is the same bytes everywhere."""
@@ -72,15 +74,11 @@ class Document:
         """
         if not isinstance(given, Mapping):
             raise DocumentError("$", f"expected an object, found {_name(given)}")
-        found = (given.get("schema"), given.get("version"))
-        if found != (cls.SCHEMA, cls.VERSION):
+        if given.get("schema") != cls.schema_name():
             raise DocumentError(
-                "$.schema",
-                f"expected {cls.SCHEMA} version {cls.VERSION}, found {found[0]!r} "
-                f"version {found[1]!r}",
+                "$.schema", f"expected {cls.schema_name()!r}, found {_name(given.get('schema'))}"
             )
-        fields = {k: v for k, v in given.items() if k not in {"schema", "version"}}
-        return decode(cls, fields)
+        return decode(cls, {k: v for k, v in given.items() if k != "schema"})
 
     @classmethod
     def from_json(cls, text: bytes | str, *, max_bytes: int = MAX_DOCUMENT_BYTES) -> Self:

@@ -42,10 +42,10 @@ RANK: dict[Status, int] = {
 }
 
 TERMINAL = frozenset({Status.READY, Status.FAILED, Status.CANCELLED, Status.ERASED})
-BOUND_TO_JOB = frozenset(
-    {Status.LAUNCHING, Status.TRAINING, Status.TRAINED, Status.PUBLISHING, Status.READY}
-)
-"""Statuses whose stamp names the training job they speak of."""
+BOUND_TO_JOB = frozenset({Status.LAUNCHING, Status.TRAINING, Status.TRAINED, Status.PUBLISHING})
+"""Statuses whose stamp must name the training job that it speaks of; a terminal one may."""
+BEFORE_ANY_JOB = frozenset({Status.QUEUED, Status.CLAIMED})
+"""Statuses in which no training job exists yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +57,13 @@ class Stamp:
     job: str | None = None
 
     def __post_init__(self) -> None:
-        """Check that a job is named exactly from launching on."""
+        """Check that a job is named where there is one, and nowhere else."""
         if self.attempt < 1:
             raise ValueError(f"attempt {self.attempt}: attempts count from 1")
-        if self.job is not None and self.status in {Status.QUEUED, Status.CLAIMED}:
+        if self.job is not None and self.status in BEFORE_ANY_JOB:
             raise ValueError(f"{self.status} names job {self.job}, but no job exists yet")
+        if self.job is None and self.status in BOUND_TO_JOB:
+            raise ValueError(f"{self.status} names no job; it must say of which it speaks")
 
     @property
     def order(self) -> tuple[int, int]:
@@ -81,11 +83,13 @@ def judge(current: Stamp, new: Stamp) -> Verdict:
     """Decide whether `new` changes a request that stands at `current`.
 
     - Nothing follows erased; erased follows everything.
+    - The same status of the same attempt is the same, unless it speaks of another job: then stale.
     - Within an attempt the rank rises, and both stamps speak of the same job if both name one.
     - The next attempt begins as queued, and only while the request is still alive: a person's
       retry after failed or cancelled is the ledger's own operation, not a stamp.
     """
-    if current == new:
+    agree = current.job is None or new.job is None or current.job == new.job
+    if (current.attempt, current.status) == (new.attempt, new.status) and agree:
         return Verdict.SAME
     if current.status is Status.ERASED:
         return Verdict.STALE
@@ -96,8 +100,4 @@ def judge(current: Stamp, new: Stamp) -> Verdict:
     if new.attempt != current.attempt:
         begins = new.attempt == current.attempt + 1 and new.status is Status.QUEUED
         return Verdict.APPLIES if begins else Verdict.STALE
-    if new.order <= current.order:
-        return Verdict.STALE
-    if current.job is not None and new.job is not None and new.job != current.job:
-        return Verdict.STALE
-    return Verdict.APPLIES
+    return Verdict.APPLIES if agree and new.order > current.order else Verdict.STALE
