@@ -1,0 +1,499 @@
+"""The local platform's ledger: `tasks.ports.Ledger` on one SQLite file.
+
+Every conditional write is one transaction: read the row, decide (`tasks.ledger_changes`), store.
+A document is stored as its canonical JSON; the columns beside it are what queries need.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from atelier.contracts.clock import Clock, from_iso, to_iso
+from atelier.contracts.documents import Document, DocumentError, canonical_json, parse_json
+from atelier.contracts.errors import InvalidRequest, NotFound
+from atelier.contracts.records import (
+    Batch,
+    BatchState,
+    DispatchState,
+    ModelRecord,
+    ModelVersion,
+    Notification,
+    RequestRecord,
+)
+from atelier.contracts.status import Stamp, Status, Verdict
+from infra.local.sqlite import Database
+from tasks import ledger_changes
+from tasks.ledger_changes import Decided, Row
+from tasks.ports import Changed
+
+SCHEMA = (
+    """
+    CREATE TABLE requests (
+        request TEXT PRIMARY KEY,
+        document TEXT NOT NULL,
+        tenant TEXT NOT NULL,
+        owner TEXT NOT NULL,
+        status TEXT NOT NULL,
+        job TEXT,
+        priority INTEGER NOT NULL,
+        created_at TEXT NOT NULL,
+        queued_at TEXT,
+        place TEXT
+    ) WITHOUT ROWID;
+    CREATE INDEX requests_by_tenant ON requests (tenant, created_at, request);
+    CREATE INDEX requests_by_owner ON requests (owner, created_at, request);
+    CREATE INDEX requests_by_job ON requests (job, request) WHERE job IS NOT NULL;
+    CREATE INDEX queue ON requests (priority DESC, queued_at, request)
+        WHERE queued_at IS NOT NULL;
+    CREATE TABLE models (
+        owner TEXT NOT NULL,
+        model TEXT NOT NULL,
+        document TEXT NOT NULL,
+        tenant TEXT NOT NULL,
+        PRIMARY KEY (owner, model)
+    ) WITHOUT ROWID;
+    CREATE INDEX models_by_tenant ON models (tenant, owner, model);
+    CREATE TABLE outbox (
+        id TEXT PRIMARY KEY,
+        document TEXT NOT NULL,
+        created_at TEXT NOT NULL,
+        delivered_at TEXT
+    ) WITHOUT ROWID;
+    CREATE INDEX undelivered ON outbox (created_at, id) WHERE delivered_at IS NULL;
+    CREATE TABLE batches (
+        batch TEXT PRIMARY KEY,
+        document TEXT NOT NULL,
+        state TEXT NOT NULL,
+        created_at TEXT NOT NULL
+    ) WITHOUT ROWID;
+    CREATE INDEX open_batches ON batches (created_at, batch) WHERE state IN ('open', 'sealed');
+    CREATE TABLE dispatch (
+        one INTEGER PRIMARY KEY CHECK (one = 1),
+        epoch INTEGER NOT NULL,
+        doorbell INTEGER NOT NULL,
+        last_launch_ms INTEGER NOT NULL
+    );
+    INSERT INTO dispatch VALUES (1, 1, 0, 0)
+    """,
+)
+
+
+class SqliteLedger:
+    """Requests, models, outbox and dispatch in one file, shared by threads and processes.
+
+    Attributes:
+        queue_listener: the queue's stream: called without arguments in the writer's thread after
+            a commit through this object that let a request enter the queue. It must return at
+            once and never raise. Entries that another process makes are not heard.
+    """
+
+    def __init__(
+        self, path: Path, *, clock: Clock, queue_listener: Callable[[], None] | None = None
+    ) -> None:
+        """Open the ledger, or create it.
+
+        Raises:
+            ContractBroken, ServiceUnavailable, LedgerContention: as `infra.local.sqlite` says.
+        """
+        self._database = Database(path, schema=SCHEMA)
+        self._clock = clock
+        self.queue_listener = queue_listener
+
+    def close(self) -> None:
+        """Close the file; a later call opens it again."""
+        self._database.close()
+
+    # requests
+
+    def create(self, record: RequestRecord) -> tuple[RequestRecord, bool]:
+        """Write a request unless its id is there; return the stored one and whether it is new."""
+        row = ledger_changes.created(record)
+        with self._database.write() as connection:
+            stored = _find_row(connection, record.request)
+            if stored is None:
+                _store_row(connection, row)
+        if stored is not None:
+            return stored.record, False
+        self._heard(None, row.record)
+        return row.record, True
+
+    def read(self, request: str) -> RequestRecord:
+        """Return a request, or raise NotFound."""
+        with self._database.read() as connection:
+            return _row(connection, request).record
+
+    def advance(
+        self,
+        request: str,
+        stamp: Stamp,
+        *,
+        notification: Notification | None = None,
+        **changes: Any,
+    ) -> Changed:
+        """Move a request to `stamp` and set `changes`, if `judge` says that it applies."""
+        now = self._clock.now()
+        return self._change(
+            request,
+            lambda row: ledger_changes.advanced(row, stamp, changes, now=now),
+            notification,
+        )
+
+    def annotate(self, request: str, *, attempt: int, **changes: Any) -> Changed:
+        """Set fields without a change of status, while `attempt` is current and not terminal."""
+        now = self._clock.now()
+        return self._change(
+            request, lambda row: ledger_changes.annotated(row, attempt, changes, now=now)
+        )
+
+    def release(self, request: str, *, attempt: int, batch: str) -> Changed:
+        """Put a request that `batch` claimed back into the queue, at its place."""
+        now = self._clock.now()
+        return self._change(
+            request, lambda row: ledger_changes.released(row, attempt, batch, now=now)
+        )
+
+    def retry(self, request: str, *, execution: str) -> Changed:
+        """Begin the next attempt of a failed or cancelled request, on a person's word."""
+        now = self._clock.now()
+        return self._change(request, lambda row: ledger_changes.retried(row, execution, now=now))
+
+    def queued(self, *, limit: int) -> Sequence[RequestRecord]:
+        """Return who waits in the queue: highest priority first, then longest wait."""
+        with self._database.read() as connection:
+            found = connection.execute(
+                "SELECT document FROM requests INDEXED BY queue WHERE queued_at IS NOT NULL "
+                "ORDER BY priority DESC, queued_at, request LIMIT ?",
+                (limit,),
+            ).fetchall()
+        return [_record(row) for row in found]
+
+    def list_requests(
+        self,
+        *,
+        tenant: str,
+        owner: str | None = None,
+        statuses: frozenset[Status] | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> tuple[Sequence[RequestRecord], str | None]:
+        """Return a page of a tenant's requests, newest first, and the next page's cursor.
+
+        Raises:
+            InvalidRequest: the cursor is none of ours, or `limit` is below 1.
+        """
+        if limit < 1:
+            raise InvalidRequest(f"limit {limit}; 1 or more is allowed", where="limit", found=limit)
+        where, values = ["tenant = ?"], [tenant]
+        if owner is not None:
+            where.append("owner = ?")
+            values.append(owner)
+        if statuses is not None:
+            where.append(f"status IN ({', '.join('?' * len(statuses))})")
+            values.extend(sorted(statuses))
+        if cursor is not None:
+            where.append("(created_at, request) < (?, ?)")
+            values.extend(read_cursor(cursor))
+        with self._database.read() as connection:
+            found = connection.execute(
+                f"SELECT document FROM requests WHERE {' AND '.join(where)} "  # noqa: S608 - our words
+                "ORDER BY created_at DESC, request DESC LIMIT ?",
+                (*values, limit + 1),
+            ).fetchall()
+        records = [_record(row) for row in found[:limit]]
+        return records, write_cursor(records[-1]) if len(found) > limit else None
+
+    def requests_of_job(self, job: str) -> Sequence[RequestRecord]:
+        """Return the requests that a training job carries or carried last."""
+        with self._database.read() as connection:
+            found = connection.execute(
+                "SELECT document FROM requests WHERE job = ? ORDER BY request", (job,)
+            ).fetchall()
+        return [_record(row) for row in found]
+
+    # models
+
+    def publish(
+        self,
+        request: str,
+        stamp: Stamp,
+        *,
+        model: ModelRecord,
+        version: ModelVersion,
+        notification: Notification,
+    ) -> Changed:
+        """Make a request ready and its version current, in one transaction with its notification.
+
+        Raises:
+            NotFound: there is no such request.
+            LedgerContention: another version was published meanwhile; read and try again.
+            ContractBroken: the model is another's, or the version not its newest.
+        """
+        now = self._clock.now()
+        with self._database.write() as connection:
+            row = _row(connection, request)
+            stored = _find_model(connection, model.owner, model.model)
+            decided, standing = ledger_changes.published(
+                row, stamp, stored=stored, model=model, version=version, now=now
+            )
+            if decided.verdict is Verdict.APPLIES:
+                _store_row(connection, decided.row)
+                _store_model(connection, standing)
+                _store_notification(connection, notification)
+        return Changed(decided.verdict, decided.row.record)
+
+    def model(self, owner: str, model: str) -> ModelRecord:
+        """Return one model of an owner, or raise NotFound."""
+        with self._database.read() as connection:
+            found = _find_model(connection, owner, model)
+        if found is None:
+            raise NotFound(f"this user has no model {model[:80]!r}", kind="model", name=model[:80])
+        return found
+
+    def models(self, *, owner: str) -> Sequence[ModelRecord]:
+        """Return an owner's models by name."""
+        with self._database.read() as connection:
+            found = connection.execute(
+                "SELECT document FROM models WHERE owner = ? ORDER BY model", (owner,)
+            ).fetchall()
+        return [ModelRecord.from_json(row["document"]) for row in found]
+
+    def list_models(self, *, tenant: str) -> Sequence[ModelRecord]:
+        """Return a tenant's models by owner and name."""
+        with self._database.read() as connection:
+            found = connection.execute(
+                "SELECT document FROM models WHERE tenant = ? ORDER BY owner, model", (tenant,)
+            ).fetchall()
+        return [ModelRecord.from_json(row["document"]) for row in found]
+
+    def touch_model(self, owner: str, model: str, *, used_at: datetime) -> None:
+        """Note that a model was used; an older time, or an unknown model, changes nothing."""
+        with self._database.write() as connection:
+            found = _find_model(connection, owner, model)
+            if found is not None and (found.used_at is None or found.used_at < used_at):
+                _store_model(connection, replace(found, used_at=used_at))
+
+    # outbox
+
+    def undelivered(self, *, limit: int) -> Sequence[Notification]:
+        """Return notifications that nobody delivered yet, oldest first."""
+        with self._database.read() as connection:
+            found = connection.execute(
+                "SELECT document FROM outbox WHERE delivered_at IS NULL "
+                "ORDER BY created_at, id LIMIT ?",
+                (limit,),
+            ).fetchall()
+        return [Notification.from_json(row["document"]) for row in found]
+
+    def mark_delivered(self, notification: str, *, at: datetime) -> None:
+        """Note a delivery; a second one changes nothing."""
+        with self._database.write() as connection:
+            connection.execute(
+                "UPDATE outbox SET delivered_at = ? WHERE id = ? AND delivered_at IS NULL",
+                (to_iso(at), notification),
+            )
+
+    # dispatch
+
+    def dispatch_state(self) -> DispatchState:
+        """Return the dispatcher's epoch and doorbell."""
+        with self._database.read() as connection:
+            return _dispatch(connection)
+
+    def ring(self) -> DispatchState:
+        """Ring the doorbell: the running round will scan once more."""
+        with self._database.write() as connection:
+            connection.execute("UPDATE dispatch SET doorbell = doorbell + 1")
+            return _dispatch(connection)
+
+    def close_epoch(self, *, epoch: int, doorbell: int | None) -> bool:
+        """Begin the next epoch if `epoch` is current and, unless None, nobody rang since."""
+        with self._database.write() as connection:
+            closed = connection.execute(
+                "UPDATE dispatch SET epoch = epoch + 1 "
+                "WHERE epoch = ?1 AND (?2 IS NULL OR doorbell = ?2)",
+                (epoch, doorbell),
+            )
+            return closed.rowcount == 1
+
+    def reserve_launch(self, *, interval_seconds: float) -> datetime:
+        """Reserve the next launch slot; slots are at least `interval_seconds` apart, in UTC."""
+        # Whole milliseconds, rounded up: two slots are never a hair too near.
+        now_ms = math.ceil(self._clock.now().timestamp() * 1000)
+        interval_ms = math.ceil(interval_seconds * 1000)
+        with self._database.write() as connection:
+            reserved = connection.execute(
+                "UPDATE dispatch SET last_launch_ms = max(?, last_launch_ms + ?) "
+                "RETURNING last_launch_ms",
+                (now_ms, interval_ms),
+            ).fetchall()
+        return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=reserved[0][0])
+
+    def create_batch(self, batch: Batch) -> tuple[Batch, BatchState]:
+        """Write a batch once; return the stored one and how far it came."""
+        batch = ledger_changes.readable(batch)
+        with self._database.write() as connection:
+            connection.execute(
+                "INSERT INTO batches VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                (batch.batch, _text(batch), BatchState.OPEN, to_iso(batch.created_at)),
+            )
+            return _batch(connection, batch.batch)
+
+    def move_batch(self, batch: str, *, to: BatchState) -> BatchState:
+        """Move a batch forward; a move that is none changes nothing. Return its state.
+
+        Raises:
+            NotFound: there is no such batch.
+        """
+        with self._database.write() as connection:
+            _, state = _batch(connection, batch)
+            if (state, to) not in ledger_changes.BATCH_MOVES:
+                return state
+            connection.execute("UPDATE batches SET state = ? WHERE batch = ?", (to, batch))
+        return to
+
+    def open_batches(self) -> Sequence[tuple[Batch, BatchState]]:
+        """Return batches that are open or sealed, oldest first."""
+        with self._database.read() as connection:
+            found = connection.execute(
+                "SELECT document, state FROM batches WHERE state IN ('open', 'sealed') "
+                "ORDER BY created_at, batch"
+            ).fetchall()
+        return [(Batch.from_json(row["document"]), BatchState(row["state"])) for row in found]
+
+    def _change(
+        self,
+        request: str,
+        decide: Callable[[Row], Decided],
+        notification: Notification | None = None,
+    ) -> Changed:
+        with self._database.write() as connection:
+            before = _row(connection, request)
+            decided = decide(before)
+            if decided.verdict is Verdict.APPLIES:
+                _store_row(connection, decided.row)
+                if notification is not None:
+                    _store_notification(connection, notification)
+        self._heard(before.record, decided.row.record)
+        return Changed(decided.verdict, decided.row.record)
+
+    def _heard(self, before: RequestRecord | None, after: RequestRecord) -> None:
+        waited = before is not None and before.queued_at is not None
+        if after.queued_at is not None and not waited and self.queue_listener is not None:
+            self.queue_listener()
+
+
+def write_cursor(last: RequestRecord) -> str:
+    """Return the opaque cursor of the page after `last`: it names a place, not a count."""
+    place = canonical_json([to_iso(last.created_at), last.request])
+    return base64.urlsafe_b64encode(place).decode().rstrip("=")
+
+
+def read_cursor(cursor: str) -> tuple[str, str]:
+    """Return the place that a cursor names.
+
+    Raises:
+        InvalidRequest: we did not write it.
+    """
+    try:
+        place = parse_json(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        created_at, request = place
+        return to_iso(from_iso(created_at)), str(request)
+    except (DocumentError, binascii.Error, ValueError, TypeError, AttributeError) as problem:
+        raise InvalidRequest(
+            f"cursor {cursor[:80]!r} is none of ours",
+            do="Start without a cursor, or pass back the one that came with the last page.",
+            where="cursor",
+            found=cursor[:80],
+        ) from problem
+
+
+def _text(document: Document) -> str:
+    return document.to_json().decode()
+
+
+def _record(row: sqlite3.Row) -> RequestRecord:
+    return RequestRecord.from_json(row["document"])
+
+
+def _find_row(connection: sqlite3.Connection, request: str) -> Row | None:
+    found = connection.execute(
+        "SELECT document, place FROM requests WHERE request = ?", (request,)
+    ).fetchone()
+    if found is None:
+        return None
+    return Row(_record(found), from_iso(found["place"]) if found["place"] else None)
+
+
+def _row(connection: sqlite3.Connection, request: str) -> Row:
+    found = _find_row(connection, request)
+    if found is None:
+        raise NotFound(f"no request {request[:80]!r}", kind="request", name=request[:80])
+    return found
+
+
+def _store_row(connection: sqlite3.Connection, row: Row) -> None:
+    record = row.record
+    connection.execute(
+        "INSERT INTO requests VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+        "ON CONFLICT (request) DO UPDATE SET document = excluded.document, "
+        "status = excluded.status, job = excluded.job, queued_at = excluded.queued_at, "
+        "place = excluded.place",
+        (
+            record.request,
+            _text(record),
+            record.given.tenant,
+            record.given.owner,
+            record.status,
+            record.job,
+            record.given.priority,
+            to_iso(record.created_at),
+            to_iso(record.queued_at) if record.queued_at else None,
+            to_iso(row.place) if row.place else None,
+        ),
+    )
+
+
+def _find_model(connection: sqlite3.Connection, owner: str, model: str) -> ModelRecord | None:
+    found = connection.execute(
+        "SELECT document FROM models WHERE owner = ? AND model = ?", (owner, model)
+    ).fetchone()
+    return None if found is None else ModelRecord.from_json(found["document"])
+
+
+def _store_model(connection: sqlite3.Connection, model: ModelRecord) -> None:
+    connection.execute(
+        "INSERT INTO models VALUES (?, ?, ?, ?) "
+        "ON CONFLICT (owner, model) DO UPDATE SET document = excluded.document",
+        (model.owner, model.model, _text(model), model.tenant),
+    )
+
+
+def _store_notification(connection: sqlite3.Connection, notification: Notification) -> None:
+    # An id is written once: what was told is not told differently later.
+    notification = ledger_changes.readable(notification)
+    connection.execute(
+        "INSERT INTO outbox VALUES (?, ?, ?, NULL) ON CONFLICT DO NOTHING",
+        (notification.id, _text(notification), to_iso(notification.created_at)),
+    )
+
+
+def _dispatch(connection: sqlite3.Connection) -> DispatchState:
+    found = connection.execute("SELECT epoch, doorbell FROM dispatch").fetchone()
+    return DispatchState(epoch=found["epoch"], doorbell=found["doorbell"])
+
+
+def _batch(connection: sqlite3.Connection, batch: str) -> tuple[Batch, BatchState]:
+    found = connection.execute(
+        "SELECT document, state FROM batches WHERE batch = ?", (batch,)
+    ).fetchone()
+    if found is None:
+        raise NotFound(f"no batch {batch[:80]!r}", kind="batch", name=batch[:80])
+    return Batch.from_json(found["document"]), BatchState(found["state"])
