@@ -1,0 +1,1 @@
+"""The deterministic, event-sourced interpreter of state machines; its door is `engine`."""

@@ -1,0 +1,51 @@
+"""Execution status changes, told as EventBridge tells them.
+
+Source: https://docs.aws.amazon.com/step-functions/latest/dg/eventbridge-integration.html
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, TypeAlias
+
+from atelier.contracts.clock import to_iso
+from workflows.engine.store import ExecutionRecord
+
+Subscriber: TypeAlias = Callable[[dict[str, Any]], None]
+"""Takes one event; called after the commit, on the thread that folds: be quick."""
+
+
+def status_event(record: ExecutionRecord, *, region: str, account: str) -> dict[str, Any]:
+    """Return the event that announces a record's status."""
+    digest = hashlib.sha256(f"{record.arn}/{record.status}".encode()).digest()
+    return {
+        "version": "0",
+        "id": str(uuid.UUID(bytes=digest[:16], version=4)),
+        "detail-type": "Step Functions Execution Status Change",
+        "source": "aws.states",
+        "account": account,
+        "time": to_iso(record.stop_date or record.start_date),
+        "region": region,
+        "resources": [record.arn],
+        "detail": {
+            "executionArn": record.arn,
+            "stateMachineArn": record.machine_arn,
+            "name": record.name,
+            "status": record.status.value,
+            "startDate": _milliseconds(record.start_date),
+            "stopDate": None if record.stop_date is None else _milliseconds(record.stop_date),
+            "input": record.input,
+            "inputDetails": {"included": True},
+            "output": record.output,
+            "outputDetails": None if record.output is None else {"included": True},
+            "error": record.error,
+            "cause": record.cause,
+        },
+    }
+
+
+def _milliseconds(moment: datetime) -> int:
+    return int(moment.timestamp() * 1000)
