@@ -26,12 +26,17 @@ def check_key(key: str) -> str:
     Raises:
         ValueError: it is not.
     """
-    if len(key) > MAX_KEY_BYTES or not all(_SEGMENT.fullmatch(part) for part in key.split("/")):
+    if len(key) > MAX_KEY_BYTES or not all(is_segment(part) for part in key.split("/")):
         raise ValueError(
             f"object key {key[:120]!r}: segments of A-Z a-z 0-9 . _ = - separated by /, none empty "
             f"or starting with a dot, {MAX_KEY_BYTES} characters at most"
         )
     return key
+
+
+def is_segment(name: str) -> bool:
+    """Return whether `name` may stand between the slashes of a key."""
+    return _SEGMENT.fullmatch(name) is not None
 
 
 def check_prefix(prefix: str) -> str:
