@@ -1,0 +1,146 @@
+"""The local composition: platform, HTTP API and SageMaker's wire in one process, in the foreground.
+
+`python -m app.local --home DIR --port N` is what `atelier up` starts in the background.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from infra.local.wire import build_wire
+
+from app.api.application import create_app
+from app.api.keys import mint
+from atelier.contracts.clock import to_iso
+from infra.local.platform import LocalPlatform, LocalSettings
+
+DEFAULT_PORT = 8700
+LOOPBACK = "127.0.0.1"
+MAX_FORM_BYTES = 24 * 1024 * 1024
+
+
+def add_upload_receiver(app: FastAPI, platform: LocalPlatform) -> None:
+    """Add the route that plays S3's POST: a signed form needs no key."""
+
+    async def receive(request: Request) -> Response:
+        async with request.form(max_files=1, max_fields=20, max_part_size=MAX_FORM_BYTES) as form:
+            fields = {k: v for k, v in form.items() if isinstance(v, str)}
+            file = form.get("file")
+            body = b"" if file is None or isinstance(file, str) else await file.read()
+        platform.objects.accept_upload(fields, body)
+        return Response(status_code=204)
+
+    app.add_api_route("/local/uploads", receive, methods=["POST"], include_in_schema=False)
+
+
+class Server:
+    """A uvicorn server on a thread, on a socket that is bound before anybody is told its port."""
+
+    def __init__(self, app: Any, listener: socket.socket, *, name: str) -> None:
+        """Prepare the server; nothing listens before `start`."""
+        config = uvicorn.Config(
+            app, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=3
+        )
+        self._server = uvicorn.Server(config)
+        self._listener = listener
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Serve on a thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Answer what is under way, then close."""
+        self._server.should_exit = True
+        self._thread.join(5)
+
+    def _run(self) -> None:
+        self._server.run(sockets=[self._listener])
+
+
+def listen(port: int) -> socket.socket:
+    """Return a socket bound on loopback; port 0 takes any free one.
+
+    Raises:
+        SystemExit: the port is taken, with what to do.
+    """
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((LOOPBACK, port))
+    except OSError as problem:
+        raise SystemExit(
+            f"port {port} on {LOOPBACK} cannot be used ({problem.strerror}); "
+            "stop what uses it or choose another with --port"
+        ) from problem
+    listener.listen(128)
+    return listener
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the platform until SIGTERM or SIGINT."""
+    parser = argparse.ArgumentParser(prog="python -m app.local", description=__doc__)
+    parser.add_argument("--home", type=Path, default=Path(".atelier"), help="folder of all state")
+    parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="port of the API; 0: any")
+    given = parser.parse_args(arguments)
+    given.home.mkdir(parents=True, exist_ok=True)
+    logging.basicConfig(
+        filename=given.home / "platform.log",
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    api_listener, wire_listener = listen(given.port), listen(0)
+    api_url = f"http://{LOOPBACK}:{api_listener.getsockname()[1]}"
+    wire_url = f"http://{LOOPBACK}:{wire_listener.getsockname()[1]}"
+    platform = LocalPlatform(LocalSettings(home=given.home, upload_url=f"{api_url}/local/uploads"))
+    app = create_app(
+        ports=platform.ports, secret=platform.secret, allowed_hosts=(LOOPBACK, "localhost")
+    )
+    add_upload_receiver(app, platform)
+    wire = build_wire(training=platform.training, endpoint=platform.endpoint)
+    servers = [Server(app, api_listener, name="api"), Server(wire, wire_listener, name="wire")]
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    platform.start()
+    for server in servers:
+        server.start()
+    announce(
+        given.home,
+        api_url=api_url,
+        sagemaker_url=wire_url,
+        key=mint(platform.secret, "default"),
+        started_at=to_iso(platform.clock.now()),
+    )
+    stop.wait()
+    for server in servers:
+        server.stop()
+    platform.stop()
+    (given.home / "platform.json").unlink(missing_ok=True)
+    return 0
+
+
+def announce(home: Path, **facts: str) -> None:
+    """Write platform.json whole: who reads it finds a platform that answers."""
+    document = {"pid": os.getpid(), "version": version("atelier-personal-models"), **facts}
+    fresh = home / "platform.json.new"
+    fresh.touch(mode=0o600)  # It holds a key.
+    fresh.write_text(json.dumps(document, indent=2))
+    fresh.replace(home / "platform.json")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

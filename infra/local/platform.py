@@ -1,0 +1,213 @@
+"""The local platform: its composition root. Binds every port, runs its threads, stops them.
+
+One process: the engine's loop, the training and endpoint supervisors, the pump that plays what AWS
+delivers between services (the queue's stream, the one-minute schedule, training-job events).
+`train` and `serve` are subprocesses, started exactly as their images start them.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tasks.table import TASKS
+
+from atelier.contracts.base_models import BASE_MODELS
+from atelier.contracts.clock import Clock, SystemClock
+from atelier.contracts.container import BASE_MODELS_VARIABLE, SERVE_COMMAND, TRAIN_COMMAND
+from atelier.contracts.errors import AtelierError
+from infra.local.endpoint import EndpointHost
+from infra.local.executions import LocalExecutions, TaskThreads
+from infra.local.ledger import SqliteLedger
+from infra.local.notifications import LoggedNotifications
+from infra.local.objects import FileObjects
+from infra.local.programs import Program
+from infra.local.upload_forms import hmac_signer
+from infra.local.training import Faults, NoFaults, TrainingService, TrainingSettings
+from tasks.ports import Ports, TaskSettings
+from workflows.engine.engine import Engine, SqliteHistoryStore
+from workflows.machines.asl import MACHINES, load
+
+log = logging.getLogger(__name__)
+REPOSITORY = Path(__file__).resolve().parents[2]
+SCHEDULE_SECONDS = 60.0
+STOP_SECONDS = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class LocalSettings:
+    """What a person may set of a local platform.
+
+    Attributes:
+        home: folder of all state.
+        upload_url: where upload forms are POSTed: the API's own receiver.
+        tasks: settings of the tasks; `bucket_url` is set from home.
+        training: settings of the training service.
+        threads: CPU threads of each program.
+    """
+
+    home: Path
+    upload_url: str
+    tasks: TaskSettings = field(default_factory=lambda: TaskSettings(most_wait_seconds=60))
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    threads: int = field(default_factory=lambda: min(os.cpu_count() or 1, 4))
+
+
+class LocalPlatform:
+    """Every port on SQLite, files and subprocesses; `start` and `stop` its threads."""
+
+    def __init__(
+        self,
+        settings: LocalSettings,
+        *,
+        clock: Clock | None = None,
+        faults: Faults | None = None,
+    ) -> None:
+        """Bind the ports; nothing runs before `start`."""
+        home = settings.home
+        home.mkdir(parents=True, exist_ok=True)
+        self.settings = settings
+        self.clock = clock or SystemClock()
+        self.secret = read_or_make_secret(home / "secret")
+        self.objects = FileObjects(
+            home / "objects",
+            clock=self.clock,
+            sign=hmac_signer(self.secret),
+            upload_url=settings.upload_url,
+        )
+        self._queue_changed = threading.Event()
+        self.ledger = SqliteLedger(
+            home / "ledger.sqlite3", clock=self.clock, queue_listener=self._queue_changed.set
+        )
+        bucket_url = (home / "objects").resolve().as_uri() + "/"
+        self.training = TrainingService(
+            folder=home / "training",
+            logs=home / "logs" / "training",
+            objects=self.objects,
+            bucket_urls=(settings.tasks.bucket_url, bucket_url),
+            program=self._program("training_image.program", TRAIN_COMMAND),
+            clock=self.clock,
+            on_event=self._on_training_event,
+            settings=settings.training,
+            faults=faults or NoFaults(),
+        )
+        self.endpoint = EndpointHost(
+            folder=home / "endpoint",
+            log=home / "logs" / "endpoint.log",
+            objects=self.objects,
+            program=self._program("serving_image.program", SERVE_COMMAND),
+            clock=self.clock,
+        )
+        self._tasks = TaskThreads(self._bound_tasks())
+        self.engine = Engine(
+            store=SqliteHistoryStore(home / "executions.sqlite3"),
+            tasks=self._tasks,
+            clock=self.clock,
+        )
+        for machine in MACHINES.values():
+            self.engine.register(
+                machine.name, load(machine.name), substitutions=dict(machine.placeholders)
+            )
+        self.ports = Ports(
+            ledger=self.ledger,
+            objects=self.objects,
+            training_jobs=self.training,
+            endpoint=self.endpoint,
+            notifications=LoggedNotifications(home / "logs" / "notifications.jsonl"),
+            executions=LocalExecutions(self.engine),
+            clock=self.clock,
+            settings=replace(settings.tasks, bucket_url=bucket_url),
+        )
+        self._stop = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    def start(self) -> None:
+        """Recover what a crash left, then run the platform's threads."""
+        self.training.recover()
+        self.engine.recover()
+        loops: Mapping[str, Callable[[], None]] = {
+            "engine": partial(self.engine.serve, self._stop),
+            "training": partial(self.training.serve, self._stop),
+            "endpoint": partial(self.endpoint.serve, self._stop),
+            "pump": self._pump,
+        }
+        for name, loop in loops.items():
+            thread = threading.Thread(target=loop, name=name, daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def stop(self) -> None:
+        """Stop every thread and program; state stays, and a later start goes on from it."""
+        self._stop.set()
+        self._queue_changed.set()
+        self._tasks.close()
+        for thread in self._threads:
+            thread.join(STOP_SECONDS)
+
+    def _bound_tasks(self) -> Mapping[str, Callable[[Mapping[str, Any]], Mapping[str, Any]]]:
+        def bind(name: str) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
+            return lambda given: TASKS[name](given, ports=self.ports)
+
+        return {name: bind(name) for name in TASKS}
+
+    def _pump(self) -> None:
+        """Wake the dispatcher when the queue changes, and once a minute in case a wake was lost."""
+        while not self._stop.is_set():
+            try:
+                TASKS["WakeDispatch"]({}, ports=self.ports)
+            except AtelierError:
+                log.exception("waking the dispatcher failed; it is tried again within a minute")
+            self._queue_changed.wait(SCHEDULE_SECONDS)
+            self._queue_changed.clear()
+
+    def _on_training_event(self, event: Mapping[str, Any]) -> None:
+        """Play EventBridge: hand a training job's event to the settle task."""
+        TASKS["Settle"](event["detail"], ports=self.ports)
+
+    def _program(self, module: str, command: str) -> Program:
+        home = self.settings.home.resolve()
+        folder = home / "base-models"
+        lay_out_base_models(folder)
+        threads = str(self.settings.threads)
+        return Program(
+            command=(sys.executable, "-m", module, command),
+            working_directory=REPOSITORY,
+            environment={
+                "PATH": os.defpath,
+                "HOME": str(home),
+                BASE_MODELS_VARIABLE: str(folder),
+                "OMP_NUM_THREADS": threads,
+                "OMP_WAIT_POLICY": "passive",
+                "HF_HUB_OFFLINE": "1",
+                "PYTHONUNBUFFERED": "1",
+            },
+        )
+
+
+def lay_out_base_models(folder: Path) -> None:
+    """Make `<folder>/<base id>` for every base model that lies in the repository."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for base in BASE_MODELS.values():
+        source = REPOSITORY / base.source
+        link = folder / base.id
+        if source.is_dir() and not link.exists():
+            link.symlink_to(source, target_is_directory=True)
+
+
+def read_or_make_secret(path: Path) -> bytes:
+    """Return the platform's secret, made at the first start and readable by its owner alone."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        secret = secrets.token_bytes(32)
+        path.touch(mode=0o600, exist_ok=False)
+        path.write_bytes(secret)
+        return secret
