@@ -312,6 +312,14 @@ class Engine:
             self._fold([(execution_arn, Stopped(error, cause))])
             return self.describe_execution(execution_arn).stop_date or self._clock.now()
 
+    def execution_arn(self, machine: str, name: str) -> str:
+        """Return the ARN that an execution of that name has or would have.
+
+        Raises:
+            StateMachineDoesNotExist: no machine of that name or ARN is registered.
+        """
+        return self._registry.execution_arn(self._registry.find(machine), name)
+
     def describe_execution(self, execution_arn: str) -> ExecutionRecord:
         """Return what is known about an execution.
 

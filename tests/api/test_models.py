@@ -1,0 +1,157 @@
+"""Models over HTTP: the status check, and images that are never drawn with other weights."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import pytest
+from fastapi.testclient import TestClient
+
+from atelier.contracts import ids
+from atelier.contracts.generation import GeneratedImage, GenerateResponse, ImageFormat
+from atelier.contracts.records import ModelRecord, ModelVersion, Notification
+from atelier.contracts.status import Stamp, Status
+from tasks.ports import Ports
+from tests.api.conftest import ScriptedEndpoint, client_of, uploaded
+from tests.api.test_onboardings import PHOTOS, start
+
+DIGEST = "ab" * 32
+
+
+@pytest.fixture
+def published(client: TestClient, ports: Ports) -> str:
+    """One published model `me` of user 42."""
+    request = start(client, uploaded(client, ports, "42", *PHOTOS)).json()["id"]
+    owner, now = ids.owner_of("default", "42"), ports.clock.now()
+    job = ids.job_name(ids.batch_of([(request, 1)]), 1)
+    ports.ledger.advance(request, Stamp(1, Status.LAUNCHING, job), host="algo-1")
+    version = ModelVersion(
+        version=ids.version_name(1, DIGEST),
+        artifact=f"artifacts/tiny/{owner}/me/v1.tar.gz",
+        digest=DIGEST,
+        bytes=1000,
+        request=request,
+        rank=16,
+        instance_prompt="a photo of zorp creature",
+        created_at=now,
+    )
+    model = ModelRecord(
+        owner=owner,
+        tenant="default",
+        user="42",
+        model="me",
+        base="tiny",
+        trigger="zorp",
+        subject="creature",
+        current=version.version,
+        versions=(version,),
+        dataset="m" + "a" * 26,
+        created_at=now,
+        updated_at=now,
+    )
+    ports.ledger.publish(
+        request,
+        Stamp(1, Status.READY, job),
+        model=model,
+        version=version,
+        notification=Notification(
+            id=ids.message_id("ready", request),
+            tenant="default",
+            type="onboarding.ready",
+            data={},
+            created_at=now,
+        ),
+    )
+    return request
+
+
+def answer(digest: str = DIGEST) -> bytes:
+    image = GeneratedImage(seed=7, image_base64=base64.b64encode(b"picture").decode())
+    return GenerateResponse(
+        images=(image,),
+        format=ImageFormat.PNG,
+        width=64,
+        height=64,
+        base="tiny",
+        adapter_digest=digest,
+        seconds=0.5,
+    ).to_json()
+
+
+def test_the_status_check_shows_ready_models_and_onboardings_under_way(
+    client: TestClient, ports: Ports, published: str
+) -> None:
+    start(client, uploaded(client, ports, "42", *PHOTOS), key="k-2", model="second")
+    shown = client.get("/v1/users/42").json()
+    assert [m["model"] for m in shown["models"]] == ["me"]
+    assert [o["model"] for o in shown["onboardings"]] == ["second"]
+    assert published not in [o["id"] for o in shown["onboardings"]]
+
+
+def test_images_are_drawn_with_the_current_version_of_the_owner(
+    client: TestClient, ports: Ports, published: str, endpoint: ScriptedEndpoint
+) -> None:
+    endpoint.answer = answer()
+    drawn = client.post("/v1/models/me/images", json={"user_id": "42", "prompt": "zorp", "seed": 7})
+    assert drawn.status_code == 200
+    assert base64.b64decode(drawn.json()["images"][0]["image_base64"]) == b"picture"
+    [(target, body)] = endpoint.asked
+    owner = ids.owner_of("default", "42")
+    assert target == f"tiny/{owner}/me/{ids.version_name(1, DIGEST)}.tar.gz"
+    assert json.loads(body)["owner"] == owner
+    assert client.get("/v1/models").json()["items"][0]["used_at"] is not None
+
+
+def test_images_drawn_with_other_weights_are_discarded(
+    client: TestClient, published: str, endpoint: ScriptedEndpoint
+) -> None:
+    endpoint.answer = answer(digest="cd" * 32)
+    drawn = client.post("/v1/models/me/images", json={"user_id": "42", "prompt": "zorp"})
+    assert drawn.status_code == 500
+    assert "discarded" in drawn.json()["detail"]
+    assert "image_base64" not in drawn.text
+
+
+def test_a_model_that_is_still_training_is_named_in_the_refusal(
+    client: TestClient, ports: Ports
+) -> None:
+    onboarding = start(client, uploaded(client, ports, "42", *PHOTOS)).json()["id"]
+    drawn = client.post("/v1/models/me/images", json={"user_id": "42", "prompt": "zorp"})
+    assert drawn.status_code == 404
+    assert onboarding in drawn.json()["detail"]
+    assert "Wait" in drawn.json()["do"]
+
+
+def test_another_tenants_model_does_not_exist(
+    app, published: str, endpoint: ScriptedEndpoint
+) -> None:
+    foreign = client_of(app, "other")
+    drawn = foreign.post("/v1/models/me/images", json={"user_id": "42", "prompt": "zorp"})
+    assert drawn.status_code == 404
+    assert endpoint.asked == []
+    assert foreign.get("/v1/models").json() == {"items": []}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"prompt": "  "},
+        {"count": 0},
+        {"count": 9},
+        {"guidance": 0.5},
+        {"width": 63},
+        {"denoising_steps": 0},
+        {"seed": -1},
+        {"adapter_scale": 3},
+        {"format": "gif"},
+    ],
+)
+def test_a_wish_out_of_range_is_refused_before_the_endpoint(
+    client: TestClient, published: str, endpoint: ScriptedEndpoint, wrong: dict[str, object]
+) -> None:
+    body = {"user_id": "42", "prompt": "zorp", **wrong}
+    drawn = client.post("/v1/models/me/images", json=body)
+    assert drawn.status_code == 400
+    assert next(iter(wrong)) in drawn.json()["detail"]
+    assert endpoint.asked == []

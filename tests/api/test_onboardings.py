@@ -1,0 +1,209 @@
+"""Onboardings over HTTP: started once, found by their owner alone, cancelled at any moment."""
+
+from __future__ import annotations
+
+from fastapi.testclient import TestClient
+
+from atelier.contracts import checkpoints, ids, keys
+from atelier.contracts.progress import Progress, TrainingState
+from atelier.contracts.status import Stamp, Status
+from tasks.ports import Ports
+from tests.api.conftest import RecordedExecutions, client_of, uploaded
+
+PHOTOS = (b"one", b"two", b"three", b"four")
+
+
+def start(client: TestClient, prefix: str, *, key: str | None = "k-1", **changes: object):
+    headers = {"Idempotency-Key": key} if key else {}
+    body = {"user_id": "42", "photos": prefix, "model": "me", "preset": "nano", **changes}
+    return client.post("/v1/onboardings", json=body, headers=headers)
+
+
+def test_starting_answers_at_once_with_where_to_look(
+    client: TestClient, ports: Ports, executions: RecordedExecutions
+) -> None:
+    prefix = uploaded(client, ports, "42", *PHOTOS)
+    answer = start(client, prefix)
+    assert answer.status_code == 202
+    assert answer.headers["Location"] == f"/v1/onboardings/{answer.json()['id']}"
+    assert client.get(answer.headers["Location"]).json()["status"] == "queued"
+    assert list(executions.started) == [("onboarding", f"{answer.json()['id']}-1")]
+
+
+def test_the_execution_gets_the_consent_and_the_tenant_of_the_credential(
+    client: TestClient, ports: Ports, executions: RecordedExecutions
+) -> None:
+    prefix = uploaded(client, ports, "42", *PHOTOS)
+    start(client, prefix)
+    [given] = executions.started.values()
+    assert given["tenant"] == "default"
+    assert given["consent"]["given_by"] == "42"
+
+
+def test_the_same_key_and_input_are_the_same_onboarding(
+    client: TestClient, ports: Ports, executions: RecordedExecutions
+) -> None:
+    prefix = uploaded(client, ports, "42", *PHOTOS)
+    first = start(client, prefix)
+    ports.clock.sleep(30)
+    second = start(client, prefix)
+    assert (first.status_code, second.status_code) == (202, 200)
+    assert first.json()["id"] == second.json()["id"]
+    assert len(executions.started) == 1
+
+
+def test_without_a_key_the_input_is_the_key(client: TestClient, ports: Ports) -> None:
+    prefix = uploaded(client, ports, "42", *PHOTOS)
+    first, second = start(client, prefix, key=None), start(client, prefix, key=None)
+    other = start(client, prefix, key=None, seed=1)
+    assert first.json()["id"] == second.json()["id"] != other.json()["id"]
+
+
+def test_the_same_key_with_another_input_is_a_conflict(client: TestClient, ports: Ports) -> None:
+    prefix = uploaded(client, ports, "42", *PHOTOS)
+    start(client, prefix)
+    answer = start(client, prefix, model="other")
+    assert answer.status_code == 409
+    assert answer.json()["code"] == "IdempotencyConflict"
+
+
+def test_an_onboarding_whose_start_was_lost_is_started_by_the_retry(
+    client: TestClient, ports: Ports, executions: RecordedExecutions
+) -> None:
+    prefix = uploaded(client, ports, "42", *PHOTOS)
+    start(client, prefix)
+    executions.started.clear()
+    assert start(client, prefix).status_code == 200
+    assert len(executions.started) == 1
+
+
+def test_an_unclosed_set_is_refused_before_anything_starts(
+    client: TestClient, ports: Ports, executions: RecordedExecutions
+) -> None:
+    owner = ids.owner_of("default", "42")
+    answer = start(client, f"uploads/{owner}/m{'a' * 26}/")
+    assert answer.status_code == 400
+    assert "complete" in answer.json()["do"]
+    assert not executions.started
+
+
+def test_photos_of_another_user_are_not_found(client: TestClient, ports: Ports) -> None:
+    prefix = uploaded(client, ports, "43", *PHOTOS)
+    assert start(client, prefix).status_code == 404
+
+
+def test_a_wrong_hyperparameter_is_named_with_its_range(client: TestClient, ports: Ports) -> None:
+    prefix = uploaded(client, ports, "42", *PHOTOS)
+    answer = start(client, prefix, hyperparameters={"rank": 5000})
+    assert answer.status_code == 400
+    assert "rank 5000" in answer.json()["detail"]
+    assert "128" in answer.json()["detail"]
+
+
+def test_two_tenants_who_both_call_their_user_42_see_their_own(app, ports: Ports) -> None:
+    one, other = client_of(app, "one"), client_of(app, "other")
+    mine = start(one, uploaded(one, ports, "42", *PHOTOS)).json()
+    start(other, uploaded(other, ports, "42", *PHOTOS))
+    assert other.get(f"/v1/onboardings/{mine['id']}").status_code == 404
+    assert other.post(f"/v1/onboardings/{mine['id']}/cancel").status_code == 404
+    assert [o["id"] for o in one.get("/v1/onboardings").json()["items"]] == [mine["id"]]
+
+
+def test_a_users_own_key_sees_that_user_alone(app, client: TestClient, ports: Ports) -> None:
+    mine = start(client, uploaded(client, ports, "42", *PHOTOS)).json()
+    ada = client_of(app, "default", "ada")
+    assert ada.get(f"/v1/onboardings/{mine['id']}").status_code == 404
+    assert ada.get("/v1/onboardings").json()["items"] == []
+    assert ada.get("/v1/users/42").status_code == 404
+    assert client_of(app, "default", "42").get(f"/v1/onboardings/{mine['id']}").status_code == 200
+
+
+def test_a_request_without_a_key_or_with_a_forged_one_is_unauthorised(client: TestClient) -> None:
+    forged = client.headers["Authorization"][:-3] + "aaa"
+    for headers in ({"Authorization": ""}, {"Authorization": forged}):
+        answer = client.get("/v1/onboardings", headers=headers)
+        assert answer.status_code == 401
+        assert answer.json()["code"] == "Unauthorized"
+
+
+def test_another_host_header_is_refused(client: TestClient) -> None:
+    assert client.get("/v1/health", headers={"Host": "evil.example"}).status_code == 400
+
+
+def test_the_freshest_progress_is_shown(client: TestClient, ports: Ports) -> None:
+    onboarding = start(client, uploaded(client, ports, "42", *PHOTOS)).json()["id"]
+    job = ids.job_name(ids.batch_of([(onboarding, 1)]), 1)
+    ports.ledger.advance(onboarding, Stamp(1, Status.LAUNCHING, job), host="algo-1")
+    progress = Progress(
+        request=onboarding,
+        attempt=1,
+        job=job,
+        host="algo-1",
+        state=TrainingState.TRAINING,
+        step=3,
+        steps=6,
+        loss=0.5,
+        eta_seconds=2.5,
+        updated_at=ports.clock.now(),
+        previews=(checkpoints.preview("algo-1", onboarding, 3),),
+    )
+    base = keys.checkpoints(job)
+    ports.objects.put(base + checkpoints.progress("algo-1", onboarding), progress.to_json())
+    ports.objects.put(base + checkpoints.preview("algo-1", onboarding, 3), b"a picture")
+    shown = client.get(f"/v1/onboardings/{onboarding}").json()["progress"]
+    assert (shown["step"], shown["previews"]) == (3, ["step-000003.png"])
+    picture = client.get(f"/v1/onboardings/{onboarding}/images/step-000003.png")
+    assert picture.content == b"a picture"
+    assert client.get(f"/v1/onboardings/{onboarding}/images/step-000004.png").status_code == 404
+    assert client.get(f"/v1/onboardings/{onboarding}/images/progress.json").status_code == 404
+
+
+def test_a_queued_onboarding_that_is_cancelled_tells_its_execution(
+    client: TestClient, ports: Ports, executions: RecordedExecutions
+) -> None:
+    onboarding = start(client, uploaded(client, ports, "42", *PHOTOS)).json()["id"]
+    ports.ledger.annotate(onboarding, attempt=1, token="the token", queued_at=ports.clock.now())
+    answer = client.post(f"/v1/onboardings/{onboarding}/cancel")
+    assert answer.json()["status"] == "cancelled"
+    assert executions.failed_tokens == [("the token", "Cancelled")]
+    assert not ports.ledger.queued(limit=10)
+
+
+def test_callback_tokens_are_never_shown(client: TestClient, ports: Ports) -> None:
+    onboarding = start(client, uploaded(client, ports, "42", *PHOTOS)).json()["id"]
+    ports.ledger.annotate(onboarding, attempt=1, token="secret-token")
+    for path in (f"/v1/onboardings/{onboarding}", "/v1/onboardings", "/v1/users/42"):
+        assert "secret-token" not in client.get(path).text
+
+
+def test_a_list_is_paged_newest_first(client: TestClient, ports: Ports) -> None:
+    prefix = uploaded(client, ports, "42", *PHOTOS)
+    made = []
+    for number in range(5):
+        ports.clock.sleep(1)
+        made.append(start(client, prefix, key=f"k-{number}", model=f"m{number}").json()["id"])
+    seen, cursor = [], None
+    while True:
+        page = client.get(
+            "/v1/onboardings",
+            params={"limit": 2, "cursor": cursor or ""} if cursor else {"limit": 2},
+        ).json()
+        seen += [item["id"] for item in page["items"]]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+    assert seen == made[::-1]
+
+
+def test_a_foreign_cursor_is_refused(client: TestClient) -> None:
+    answer = client.get("/v1/onboardings", params={"cursor": "no cursor"})
+    assert answer.status_code == 400
+
+
+def test_every_path_and_error_of_the_api_is_in_openapi(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    assert document["openapi"].startswith("3.1")
+    assert {"/v1/uploads", "/v1/onboardings", "/v1/users/{user_id}"} <= set(document["paths"])
+    for path in document["paths"].values():
+        for operation in path.values():
+            assert operation.get("summary") or operation.get("operationId")
