@@ -46,6 +46,7 @@ BATCH_MOVES = frozenset(
         (BatchState.OPEN, BatchState.SEALED),
         (BatchState.SEALED, BatchState.LAUNCHED),
         (BatchState.OPEN, BatchState.RELEASED),
+        (BatchState.SEALED, BatchState.RELEASED),
     }
 )
 

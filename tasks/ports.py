@@ -245,7 +245,10 @@ class Ledger(Protocol):
         ...
 
     def move_batch(self, batch: str, *, to: BatchState) -> BatchState:
-        """Move a batch forward (open → sealed → launched, or open → released); return its state."""
+        """Move a batch forward; return its state.
+
+        Open → sealed → launched; open or sealed → released.
+        """
         ...
 
     def open_batches(self) -> Sequence[tuple[Batch, BatchState]]:

@@ -48,6 +48,7 @@ class RequestRecord(Document):
         step, steps, loss, eta_seconds: last synced progress.
         job_outcome, job_reason: how its job ended, once that is known.
         lone_failures: how often training failed with no other task in the job.
+        resume_from: key of the resumable checkpoint that the next attempt begins with, or None.
         failure: why it ended without a model.
         version: the published version, when ready.
         entered: when each status was entered, for people and measurements.
@@ -76,6 +77,7 @@ class RequestRecord(Document):
     job_outcome: JobOutcome | None = None
     job_reason: str = ""
     lone_failures: int = 0
+    resume_from: str | None = None
     failure: Failure | None = None
     version: str | None = None
     entered: Mapping[str, datetime] = field(default_factory=dict)
@@ -196,7 +198,10 @@ class Batch(Document):
 
 
 class BatchState(StrEnum):
-    """How far a batch came: open → sealed → launched; or open → released."""
+    """How far a batch came: open → sealed → launched.
+
+    An open or sealed batch is released when none of its requests needs its job any more.
+    """
 
     OPEN = "open"
     SEALED = "sealed"

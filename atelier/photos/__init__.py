@@ -1,1 +1,1 @@
-"""People's photos: decoded under limits, judged, re-encoded without metadata."""
+"""Looking at people's photos: decoded under limits, judged, re-encoded. Once, and only here."""
