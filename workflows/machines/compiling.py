@@ -1,15 +1,17 @@
-"""From the machines in Python to the text of their committed JSON, and the comparison of both."""
+"""From the machines in Python to their committed JSON: compiled, validated, written or compared."""
 
 from __future__ import annotations
 
 import difflib
 import json
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TextIO
 
 from workflows.machines import dispatch, onboarding
-from workflows.machines.asl import MACHINES
+from workflows.machines.asl import MACHINES, Compiled
 from workflows.machines.sdk import Machine
+from workflows.validator.findings import Finding, render
+from workflows.validator.validating import validate_text
 
 BUILDERS: Mapping[str, Callable[[], Machine]] = {
     onboarding.NAME: onboarding.build,
@@ -49,13 +51,50 @@ def compile_machine(name: str) -> str:
     return json.dumps(ordered, indent=2, ensure_ascii=False) + "\n"
 
 
-def difference(name: str) -> str:
+def write(out: TextIO, problems: TextIO) -> int:
+    """Write every definition; one that the validator finds fault with is not written.
+
+    Returns:
+        The exit code: 0, or 1 after a finding.
+    """
+    code = 0
+    for name, machine in MACHINES.items():
+        text = compile_machine(name)
+        if found := findings(machine, text):
+            problems.write(f"{machine.path.name} is not written:\n{render(found)}")
+            code = 1
+            continue
+        machine.path.write_text(text, encoding="utf-8")
+        out.write(f"{machine.path.name}: {len(text):,} characters\n")
+    return code
+
+
+def check(problems: TextIO) -> int:
+    """Say how the committed definitions differ from the compiled ones.
+
+    Returns:
+        The exit code: 0 when they do not, else 1.
+    """
+    differences = [text for machine in MACHINES.values() if (text := difference(machine))]
+    for text in differences:
+        problems.write(text)
+    if differences:
+        problems.write("Run `python -m workflows.machines` and commit what it writes.\n")
+    return 1 if differences else 0
+
+
+def findings(machine: Compiled, text: str) -> tuple[Finding, ...]:
+    """Return what the validator says of one of our machines."""
+    return validate_text(text, input_paths=machine.input_paths, placeholders=machine.placeholders)
+
+
+def difference(machine: Compiled) -> str:
     """Return how the committed text differs from the compiled one; empty when it does not."""
-    path = MACHINES[name].path
+    path = machine.path
     committed = path.read_text(encoding="utf-8") if path.exists() else ""
     lines = difflib.unified_diff(
         committed.splitlines(keepends=True),
-        compile_machine(name).splitlines(keepends=True),
+        compile_machine(machine.name).splitlines(keepends=True),
         fromfile=f"{path.name} (committed)",
         tofile=f"{path.name} (compiled)",
     )

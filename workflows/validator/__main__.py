@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found = validate_text(
             path.read_text(encoding="utf-8"),
             input_paths=machine.input_paths if machine else (),
-            placeholders=machine.placeholders if machine else (),
+            placeholders=machine.placeholders if machine else None,
         )
         clean = clean and not found
         sys.stdout.write(f"{path.name}: {len(found) or 'no'} findings\n{render(found)}")

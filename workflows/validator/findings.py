@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import difflib
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 
@@ -28,3 +29,9 @@ class Finding:
 def render(findings: Iterable[Finding]) -> str:
     """Return the findings as text, one line each."""
     return "".join(f"{finding}\n" for finding in findings)
+
+
+def meant(name: str, known: Collection[str]) -> str:
+    """Return the end of a message about an unknown name: the nearest known one, or all of them."""
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
+    return f"did you mean {near[0]}?" if near else f"known are {', '.join(known) or 'none'}"

@@ -8,6 +8,7 @@ from typing import Final
 
 from workflows.validator import dataflow
 from workflows.validator.dataflow import Known
+from workflows.validator.findings import meant
 from workflows.validator.levels import State
 from workflows.validator.paths import (
     CONTEXT_PATHS,
@@ -28,12 +29,14 @@ def path_not_written(subject: Subject) -> Found:
     outermost = next(subject.levels())
     given = Known.of(names_of(path) for path in subject.input_paths)
     for read in dataflow.unwritten(outermost, given):
-        way = f" on the way {' → '.join(read.way)}" if read.way else ""
-        yield At(
-            read.state,
-            f"{read.place} reads {read.path}, which nobody writes{way}; write it before, or ask "
-            "IsPresent first",
-        )
+        if read.place.startswith("ResultSelector"):
+            why = "which a function's answer does not hold; what it returned lies at $.Payload"
+        elif len(read.way) > 1:
+            way = " → ".join(read.way)
+            why = f"which nobody writes on the way {way}; write it before, or ask IsPresent first"
+        else:
+            why = "which is not there; correct the path, or write it before"
+        yield At(read.state, f"{read.place} reads {read.path}, {why}")
 
 
 def bad_expression(subject: Subject) -> Found:
@@ -78,14 +81,16 @@ def callback_without_token(subject: Subject) -> Found:
 
 def unknown_placeholder(subject: Subject) -> Found:
     """Find a ${…} that no platform fills in."""
+    if subject.placeholders is None:
+        return
     for name, state in subject.states():
         for text in _texts({k: v for k, v in state.items() if k in {"Resource", "Parameters"}}):
             for placeholder in PLACEHOLDER.findall(text):
                 if placeholder not in subject.placeholders:
                     yield At(
                         name,
-                        f"no platform fills in ${{{placeholder}}}; use one of "
-                        f"{', '.join(sorted(subject.placeholders)) or 'none'}",
+                        f"no platform fills in ${{{placeholder}}}; "
+                        f"{meant(placeholder, sorted(subject.placeholders))}",
                     )
 
 

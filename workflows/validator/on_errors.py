@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from atelier.contracts import errors
+from workflows.validator.findings import meant
 from workflows.validator.subject import At, Found, Subject
 
 NEVER_MATCHED: Final = frozenset({"States.Runtime"})
@@ -20,7 +21,7 @@ def task_without_timeout(subject: Subject) -> Found:
         if state["Type"] == "Task" and not {"TimeoutSeconds", "TimeoutSecondsPath"} & set(state):
             yield At(
                 name,
-                "no timeout: a lost call would be waited for 99,999,999 seconds; set "
+                "has no timeout, so a lost call would be waited for 99,999,999 seconds; set "
                 "TimeoutSeconds or TimeoutSecondsPath",
             )
 
@@ -46,22 +47,22 @@ def task_without_retry(subject: Subject) -> Found:
         if state["Type"] == "Task" and "Retry" not in state:
             yield At(
                 name,
-                "no Retry: the first throttled call fails the execution; derive the retriers "
-                "from the error tree",
+                "has no Retry, so the first throttled call fails the execution; derive "
+                "retriers from the error tree",
             )
 
 
 def unknown_error(subject: Subject) -> Found:
     """Find a Retry or Catch on a name that nothing raises."""
-    known = errors.known_error_names()
+    known = sorted(errors.known_error_names())
     for name, field, entries in subject.error_lists():
         for number, entry in enumerate(entries):
             for error in entry["ErrorEquals"]:
                 if error not in known:
                     yield At(
                         name,
-                        f"{field}[{number}] names {error!r}, which nothing of ours raises; use a "
-                        "leaf of the error tree, or a name of the language or of Lambda",
+                        f"{field}[{number}] names {error!r}, which nothing raises; "
+                        f"{meant(error, known)}",
                     )
 
 

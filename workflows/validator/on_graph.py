@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from typing import Final
 
+from workflows.validator.findings import meant
 from workflows.validator.levels import edges, is_end
 from workflows.validator.subject import At, Found, Subject
 
@@ -16,11 +17,11 @@ NAME: Final = re.compile(r"[0-9A-Za-z_-]{1,80}")
 def dangling_target(subject: Subject) -> Found:
     """Find a StartAt, Next or Default that names no state."""
     for level in subject.levels():
-        known = ", ".join(level.states) or "none"
         if level.start_at not in level.states:
             yield At(
                 level.prefix.rstrip("/"),
-                f"StartAt names {level.start_at!r}, which is no state here; name one of {known}",
+                f"StartAt names {level.start_at!r}, which is no state here; "
+                f"{meant(level.start_at, level.states)}",
             )
         for name, state in level.states.items():
             for edge in edges(state):
@@ -28,7 +29,7 @@ def dangling_target(subject: Subject) -> Found:
                     yield At(
                         level.prefix + name,
                         f"{edge.place} names {edge.target!r}, which is no state here; "
-                        f"name one of {known}",
+                        f"{meant(edge.target, level.states)}",
                     )
 
 
@@ -73,7 +74,7 @@ def choice_without_default(subject: Subject) -> Found:
         if state["Type"] == "Choice" and "Default" not in state:
             yield At(
                 name,
-                "no Default: an input that no rule matches fails the execution with "
+                "has no Default: an input that no rule matches fails the execution with "
                 "States.NoChoiceMatched; say where it goes",
             )
 
@@ -105,7 +106,7 @@ def duplicate_name(subject: Subject) -> Found:
 def no_comment(subject: Subject) -> Found:
     """Find a state, or a machine, that does not say why it is there."""
     if not subject.machine.get("Comment"):
-        yield At("", "no Comment; say in one sentence what the machine does")
+        yield At("", "has no Comment; say in one sentence what the machine does")
     for name, state in subject.states():
         if not state.get("Comment"):
-            yield At(name, "no Comment; say why the state is there")
+            yield At(name, "has no Comment; say why the state is there")

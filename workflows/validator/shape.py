@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-from workflows.validator.findings import Finding
+from workflows.validator.findings import Finding, meant
 
 MALFORMED: Final = "malformed"
 UNKNOWN_FIELD: Final = "unknown-field"
@@ -249,8 +249,7 @@ def _fields(
             yield Finding(
                 where,
                 UNKNOWN_FIELD,
-                f"{place}{name} is no field here; Step Functions would refuse or ignore it. "
-                f"Known are {', '.join(sorted(known))}",
+                f"{place}{name} is no field here; {meant(name, sorted(known))}",
             )
         elif not known[name](value):
             yield Finding(

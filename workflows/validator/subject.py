@@ -16,12 +16,12 @@ class Subject:
     Attributes:
         machine: its definition.
         input_paths: what every input certainly holds.
-        placeholders: which `${…}` the platforms fill in.
+        placeholders: which `${…}` the platforms fill in, or None when that is not known.
     """
 
     machine: Mapping[str, Any]
     input_paths: tuple[str, ...]
-    placeholders: frozenset[str]
+    placeholders: frozenset[str] | None
 
     def levels(self) -> Iterator[Level]:
         """Yield the machine's levels, outermost first."""

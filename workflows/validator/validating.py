@@ -19,24 +19,26 @@ def validate(
     machine: Mapping[str, Any],
     *,
     input_paths: Sequence[str] = (),
-    placeholders: Collection[str] = (),
+    placeholders: Collection[str] | None = None,
 ) -> tuple[Finding, ...]:
     """Return what is wrong with a state machine, nothing if nothing is.
 
     Args:
         machine: the definition, a JSON object.
         input_paths: paths that every input of an execution holds, such as `$.epoch`.
-        placeholders: names that a platform fills in: `RegisterFunction` for `${RegisterFunction}`.
+        placeholders: names that a platform fills in, `RegisterFunction` for `${RegisterFunction}`;
+            without them placeholders are not looked at.
     """
     found = tuple(shape_findings(machine))
     if found:
         return found
-    subject = Subject(machine, tuple(input_paths), frozenset(placeholders))
+    known = None if placeholders is None else frozenset(placeholders)
+    subject = Subject(machine, tuple(input_paths), known)
     return tuple(rules.ask(subject))
 
 
 def validate_text(
-    text: str, *, input_paths: Sequence[str] = (), placeholders: Collection[str] = ()
+    text: str, *, input_paths: Sequence[str] = (), placeholders: Collection[str] | None = None
 ) -> tuple[Finding, ...]:
     """Return what is wrong with a definition as text, where also a name can stand twice."""
     if len(text) > MAX_DEFINITION_CHARACTERS:
