@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import Enum, auto
 
 from workflows.engine.definition import Machine, State
-from workflows.engine.happenings import StartTask
+from workflows.engine.happenings import Purpose, StartTask
 from workflows.engine.jsontext import Json
 
 
@@ -107,16 +106,6 @@ class Attempt:
     submitted: bool = False
     timeout_timer: int | None = None
     heartbeat_timer: int | None = None
-
-
-class Purpose(Enum):
-    """What a timer is for."""
-
-    WAIT = auto()
-    RETRY = auto()
-    TIMEOUT = auto()
-    HEARTBEAT = auto()
-    EXECUTION = auto()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,4 @@
-"""The host: one fold at a time over journal, timers and tasks; the door to `workflows.engine`.
-
-Whatever happens — a call, a task's outcome, a timer — goes through `_fold`: advance the execution,
-commit the step, and only then perform its effects and tell subscribers. So a process may die
-anywhere: `recover` folds the journals again, arms the timers by their recorded times, and issues
-the tasks that have no outcome once more.
+"""The door to `workflows.engine`: what Step Functions' API offers, in this process.
 
 Calls may come from any thread; a lock lets one fold run at a time. Task outcomes only enter an
 inbox, which `serve` empties, so that a task's thread never waits for the engine.
@@ -11,19 +6,15 @@ inbox, which `serve` empties, so that a task's thread never waits for the engine
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import logging
-import queue
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Generic, TypeVar
 
 from atelier.contracts.clock import Clock
 from workflows.engine.errors import (
-    RUNTIME,
     DoesNotExist,
     EngineError,
     ExecutionAlreadyExists,
@@ -42,24 +33,15 @@ from workflows.engine.errors import (
     UnsupportedDefinition,
     ValidationError,
 )
-from workflows.engine.execution import Closing, Execution, ExecutionStatus, Facts
+from workflows.engine.execution import Execution, ExecutionStatus, Facts
 from workflows.engine.happenings import (
-    Abandoned,
     CallbackFailed,
     CallbackSucceeded,
-    CancelTask,
-    Effect,
-    Happening,
     Heartbeat,
-    SetTimer,
-    Started,
-    StartTask,
     Stopped,
-    TaskErred,
-    TaskReturned,
-    TimerFired,
 )
-from workflows.engine.history import HistoryEvent, error_details
+from workflows.engine.history import HistoryEvent
+from workflows.engine.host import Host, Recovery
 from workflows.engine.jsontext import DATA_LIMIT_BYTES, Json, canonical, decode, encode, size_bytes
 from workflows.engine.lambda_tasks import (
     Report,
@@ -68,19 +50,15 @@ from workflows.engine.lambda_tasks import (
     TaskOutcome,
     TaskRunner,
     TaskSuccess,
-    call_of,
     is_lambda,
-    result_of,
 )
 from workflows.engine.registry import Registry
 from workflows.engine.sqlite_store import SqliteHistoryStore
-from workflows.engine.status_events import Subscriber, status_event
+from workflows.engine.status_events import StatusEvents, Subscriber
 from workflows.engine.store import (
     ExecutionRecord,
     HistoryStore,
-    JournalEntry,
     MemoryHistoryStore,
-    closed,
 )
 from workflows.engine.tokens import read_token
 
@@ -146,28 +124,6 @@ class StartedExecution:
     start_date: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Recovery:
-    """What `recover` found.
-
-    Attributes:
-        recovered: The executions that go on.
-        abandoned: Those that could not, with the reason; they have failed.
-    """
-
-    recovered: tuple[str, ...]
-    abandoned: Mapping[str, str]
-
-
-@dataclass(slots=True)
-class _Live:
-    """An open execution in memory."""
-
-    execution: Execution
-    record: ExecutionRecord
-    steps: int = 0
-
-
 class Engine:
     """Runs executions.
 
@@ -191,21 +147,21 @@ class Engine:
         batch: int = 256,
     ) -> None:
         self._store = store
-        self._tasks = tasks
         self._clock = clock
         self._region = region
-        self._account = account
-        self._batch = batch
         self._role_arn = f"arn:aws:iam::{account}:role/{region}"
         self._token_key = store.token_key()
         self._registry = Registry(region=region, account=account, supports=is_lambda)
+        self._status_events = StatusEvents(region=region, account=account)
         self._lock = threading.RLock()
-        self._live: dict[str, _Live] = {}
-        self._timers: list[tuple[datetime, int, str, int]] = []
-        self._timer_order = itertools.count()
-        self._inbox: queue.SimpleQueue[tuple[str, Happening]] = queue.SimpleQueue()
-        self._wake = threading.Event()
-        self._subscribers: list[Subscriber] = []
+        self._host = Host(
+            store=store,
+            tasks=tasks,
+            clock=clock,
+            make=self._execution,
+            announce=self._status_events,
+            batch=batch,
+        )
 
     # --- state machines ------------------------------------------------------------------------
 
@@ -236,7 +192,7 @@ class Engine:
 
     def subscribe(self, subscriber: Subscriber) -> None:
         """Tell `subscriber` every change of an execution's status from now on."""
-        self._subscribers.append(subscriber)
+        self._status_events.subscribe(subscriber)
 
     # --- executions ----------------------------------------------------------------------------
 
@@ -279,7 +235,8 @@ class Engine:
                 ) == canonical(given):
                     return StartedExecution(arn, known.start_date)
                 raise ExecutionAlreadyExists(
-                    f"Execution Already Exists: '{arn}' is {known.status.value}; a name is used once"
+                    f"Execution Already Exists: '{arn}' is {known.status.value}; a name starts one "
+                    "execution only"
                 )
             record = ExecutionRecord(
                 arn=arn,
@@ -290,8 +247,7 @@ class Engine:
                 input=text,
                 definition=registered.definition,
             )
-            self._live[arn] = _Live(self._execution(record), record)
-            self._fold([(arn, Started())])
+            self._host.open(record)
             return StartedExecution(arn, record.start_date)
 
     def stop_execution(
@@ -309,7 +265,7 @@ class Engine:
         _check_told(error, cause)
         with self._lock:
             self.describe_execution(execution_arn)
-            self._fold([(execution_arn, Stopped(error, cause))])
+            self._host.fold([(execution_arn, Stopped(error, cause))])
             return self.describe_execution(execution_arn).stop_date or self._clock.now()
 
     def execution_arn(self, machine: str, name: str) -> str:
@@ -402,7 +358,7 @@ class Engine:
             )
         with self._lock:
             execution_arn, attempt = self._awaited(token)
-            self._fold([(execution_arn, CallbackSucceeded(attempt, value))])
+            self._host.fold([(execution_arn, CallbackSucceeded(attempt, value))])
 
     def send_task_failure(
         self, token: str, *, error: str | None = None, cause: str | None = None
@@ -418,7 +374,7 @@ class Engine:
         _check_told(error, cause)
         with self._lock:
             execution_arn, attempt = self._awaited(token)
-            self._fold([(execution_arn, CallbackFailed(attempt, error, cause))])
+            self._host.fold([(execution_arn, CallbackFailed(attempt, error, cause))])
 
     def send_task_heartbeat(self, token: str) -> None:
         """Tell that a callback task is alive.
@@ -430,14 +386,13 @@ class Engine:
         """
         with self._lock:
             execution_arn, attempt = self._awaited(token)
-            self._fold([(execution_arn, Heartbeat(attempt))])
+            self._host.fold([(execution_arn, Heartbeat(attempt))])
 
     def _awaited(self, token: str) -> tuple[str, int]:
         execution_arn, attempt = read_token(self._token_key, token)
-        live = self._live.get(execution_arn)
-        if live is not None and live.execution.awaits_attempt(attempt):
+        if self._host.awaits(execution_arn, attempt):
             return execution_arn, attempt
-        if live is None and self._store.find(execution_arn) is None:
+        if self._store.find(execution_arn) is None:
             raise TaskDoesNotExist("Task Does Not Exist: its execution is not known here")
         raise TaskTimedOut(
             "Task Timed Out: the attempt was answered before, ran out of time, or its execution "
@@ -452,44 +407,29 @@ class Engine:
         Each journal is folded again and must lead to the recorded events; an execution that
         cannot go on so fails, and does not keep the others from going on.
         """
-        recovered: list[str] = []
-        abandoned: dict[str, str] = {}
         with self._lock:
-            for record in self._store.running():
-                if record.arn in self._live:
-                    continue
-                journal = self._store.journal(record.arn)
-                try:
-                    live = self._refold(record, journal)
-                except (EngineError, _Diverged) as error:
-                    abandoned[record.arn] = str(error)
-                    self._abandon(record, journal, f"The engine cannot go on with it: {error}")
-                    continue
-                self._live[record.arn] = live
-                recovered.append(record.arn)
-                self._perform(record.arn, live.execution.pending())
-        return Recovery(tuple(recovered), abandoned)
+            return self._host.recover()
 
     def serve(self, stop: threading.Event) -> None:
         """Run until `stop` is set; in a thread of its own."""
         while not stop.is_set():
-            self._wake.clear()
+            self._host.wake.clear()
             self.run_due()
             due = self._next_due()
             nap = _LONGEST_NAP_SECONDS
             if due is not None:
                 nap = min(nap, (due - self._clock.now()).total_seconds())
             if nap > 0:
-                self._wake.wait(nap)
+                self._host.wake.wait(nap)
 
     def run_due(self) -> None:
         """Take in everything that has happened by now; time does not move."""
         while True:
             with self._lock:
-                batch = self._take_batch()
+                batch = self._host.take_batch()
                 if not batch:
                     return
-                self._fold(batch)
+                self._host.fold(batch)
 
     def run_for(self, seconds: float) -> None:
         """Let the clock run for `seconds`, stopping at every timer; for a ManualClock."""
@@ -511,127 +451,9 @@ class Engine:
             self._clock.sleep((due - self._clock.now()).total_seconds())
             self.run_due()
 
-    def _take_batch(self) -> list[tuple[str, Happening]]:
-        batch: list[tuple[str, Happening]] = []
-        while len(batch) < self._batch:
-            try:
-                batch.append(self._inbox.get_nowait())
-            except queue.Empty:
-                break
-        now = self._clock.now()
-        while self._timers and self._timers[0][0] <= now and len(batch) < self._batch:
-            _, _, execution_arn, timer = heapq.heappop(self._timers)
-            batch.append((execution_arn, TimerFired(timer)))
-        return batch
-
     def _next_due(self) -> datetime | None:
         with self._lock:
-            while self._timers:
-                due, _, execution_arn, timer = self._timers[0]
-                live = self._live.get(execution_arn)
-                if live is not None and live.execution.awaits_timer(timer):
-                    return due
-                heapq.heappop(self._timers)
-            return None
-
-    # --- the fold ------------------------------------------------------------------------------
-
-    def _fold(self, happenings: Sequence[tuple[str, Happening]]) -> None:
-        """Advance, commit, then act; what nobody awaits any more leaves no trace."""
-        now = self._clock.now()
-        entries: list[JournalEntry] = []
-        effects: list[tuple[str, Sequence[Effect]]] = []
-        changed: list[ExecutionRecord] = []
-        touched = dict.fromkeys(execution_arn for execution_arn, _ in happenings)
-        try:
-            for execution_arn, happening in happenings:
-                live = self._live.get(execution_arn)
-                if live is None:
-                    continue
-                step = live.execution.advance(happening, now)
-                if not step.events and not step.effects:
-                    continue
-                live.steps += 1
-                opens = live.record if live.steps == 1 else None
-                entries.append(
-                    JournalEntry(
-                        execution_arn,
-                        live.steps,
-                        step.at,
-                        happening,
-                        step.events,
-                        opens,
-                        step.closing,
-                    )
-                )
-                effects.append((execution_arn, step.effects))
-                if opens is not None:
-                    changed.append(live.record)
-                if step.closing is not None:
-                    changed.append(closed(live.record, step.closing, step.at))
-                    del self._live[execution_arn]
-            if entries:
-                self._store.commit(entries)
-        except BaseException:
-            # Memory is ahead of the journal: forget it. A restart recovers from the journal.
-            for execution_arn in touched:
-                self._live.pop(execution_arn, None)
-            raise
-        for execution_arn, asked in effects:
-            self._perform(execution_arn, asked)
-        for record in changed:
-            self._announce(record)
-
-    def _perform(self, execution_arn: str, effects: Sequence[Effect]) -> None:
-        for effect in effects:
-            if isinstance(effect, SetTimer):
-                entry = (effect.due, next(self._timer_order), execution_arn, effect.timer)
-                heapq.heappush(self._timers, entry)
-                self._wake.set()
-            elif isinstance(effect, StartTask):
-                self._start_task(execution_arn, effect)
-            elif isinstance(effect, CancelTask):
-                self._tasks.cancel(f"{execution_arn}#{effect.attempt}")
-
-    def _start_task(self, execution_arn: str, begun: StartTask) -> None:
-        attempt = begun.attempt
-        try:
-            call = call_of(execution_arn, begun)
-        except ValueError as error:
-            self._deliver(execution_arn, TaskErred(attempt, RUNTIME, str(error)))
-            return
-
-        def report(outcome: TaskOutcome) -> None:
-            happening: Happening
-            if isinstance(outcome, TaskFailure):
-                happening = TaskErred(attempt, outcome.error, outcome.cause)
-            else:
-                try:
-                    payload = decode(encode(outcome.payload))
-                    happening = TaskReturned(attempt, result_of(call, begun.resource, payload))
-                except (ValueError, TypeError, RecursionError) as error:
-                    happening = TaskErred(attempt, "Runtime.MarshalError", str(error))
-            self._deliver(execution_arn, happening)
-
-        try:
-            self._tasks.start(call, report)
-        except Exception as error:
-            # One function that cannot be started harms its own execution only.
-            _log.exception("%s could not be started", call.function)
-            report(TaskFailure("Lambda.Unknown", f"{type(error).__name__}: {error}"))
-
-    def _deliver(self, execution_arn: str, happening: Happening) -> None:
-        self._inbox.put((execution_arn, happening))
-        self._wake.set()
-
-    def _announce(self, record: ExecutionRecord) -> None:
-        event = status_event(record, region=self._region, account=self._account)
-        for subscriber in self._subscribers:
-            try:
-                subscriber(event)
-            except Exception:
-                # Status events are best effort, as on AWS; the execution does not depend on them.
-                _log.exception("a subscriber failed on %s", record.arn)
+            return self._host.next_due()
 
     # --- from the store to memory --------------------------------------------------------------
 
@@ -648,48 +470,6 @@ class Engine:
         )
         machine = self._registry.parsed(record.definition)
         return Execution(facts, machine, token_key=self._token_key)
-
-    def _refold(self, record: ExecutionRecord, journal: Sequence[JournalEntry]) -> _Live:
-        execution = self._execution(record)
-        for entry in journal:
-            step = execution.advance(entry.happening, entry.at)
-            if step.events != entry.events:
-                raise _Diverged(entry, step.events)
-        return _Live(execution, record, len(journal))
-
-    def _abandon(
-        self, record: ExecutionRecord, journal: Sequence[JournalEntry], cause: str
-    ) -> None:
-        last = max((event.id for entry in journal for event in entry.events), default=0)
-        now = self._clock.now()
-        details = error_details(RUNTIME, cause)
-        event = HistoryEvent(last + 1, last, "ExecutionFailed", now, details)
-        closing = Closing(ExecutionStatus.FAILED, None, RUNTIME, cause)
-        self._store.commit(
-            [
-                JournalEntry(
-                    record.arn,
-                    len(journal) + 1,
-                    now,
-                    Abandoned(cause),
-                    (event,),
-                    closing=closing,
-                )
-            ]
-        )
-        self._announce(closed(record, closing, now))
-
-
-class _Diverged(Exception):
-    """Folding a journal again led elsewhere than it did when it was written."""
-
-    def __init__(self, entry: JournalEntry, events: Sequence[HistoryEvent]) -> None:
-        told = [event.type for event in entry.events]
-        now = [event.type for event in events]
-        super().__init__(
-            f"step {entry.number} ({type(entry.happening).__name__}) led to {told}, and now leads "
-            f"to {now if now != told else 'the same types with other details'}"
-        )
 
 
 def _position(token: str | None, start: int) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
+from enum import Enum, auto
 from typing import Any, Final, TypeAlias
 
 from workflows.engine.definition import Resource
@@ -163,12 +164,23 @@ class CancelTask:
     attempt: int
 
 
+class Purpose(Enum):
+    """What a timer is for."""
+
+    WAIT = auto()
+    RETRY = auto()
+    TIMEOUT = auto()
+    HEARTBEAT = auto()
+    EXECUTION = auto()
+
+
 @dataclass(frozen=True, slots=True)
 class SetTimer:
     """Effect: let `TimerFired(timer)` happen at `due`."""
 
     timer: int
     due: datetime
+    purpose: Purpose
 
 
 Effect: TypeAlias = StartTask | CancelTask | SetTimer

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeAlias
 
 from workflows.engine.definition import Pattern, Resource
-from workflows.engine.happenings import StartTask
-from workflows.engine.jsontext import Json, encode
+from workflows.engine.happenings import Happening, StartTask, TaskErred, TaskReturned
+from workflows.engine.jsontext import Json, decode, encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class TaskCall:
     Attributes:
         id: Names the attempt; the same when it is issued again after a crash.
         function: The function's name or ARN, as the definition says after substitution.
-        payload: What it is called with.
+        payload: What it is called with: a copy, free to be changed.
         execution_arn: For whom.
         state: The Task state's name.
         retry_count: How often the state was retried before.
@@ -59,7 +59,7 @@ class TaskFailure:
 
 TaskOutcome: TypeAlias = TaskSuccess | TaskFailure
 Report: TypeAlias = Callable[[TaskOutcome], None]
-"""Tells the engine an outcome: from any thread, inline too; only the first that is awaited counts."""
+"""Tells the engine an outcome, from any thread, inline too; the first one counts."""
 
 
 class TaskRunner(Protocol):
@@ -104,12 +104,23 @@ def call_of(execution_arn: str, begun: StartTask) -> TaskCall:
     return TaskCall(
         id=f"{execution_arn}#{begun.attempt}",
         function=function,
-        payload=payload,
+        payload=decode(encode(payload)),
         execution_arn=execution_arn,
         state=begun.state,
         retry_count=begun.retry_count,
         token=begun.token if resource.pattern is Pattern.CALLBACK else None,
     )
+
+
+def happening_of(call: TaskCall, begun: StartTask, outcome: TaskOutcome) -> Happening:
+    """Return what an outcome means for the execution; the payload is copied by way of its JSON."""
+    if isinstance(outcome, TaskFailure):
+        return TaskErred(begun.attempt, outcome.error, outcome.cause)
+    try:
+        payload = decode(encode(outcome.payload))
+    except (ValueError, TypeError, RecursionError) as error:
+        return TaskErred(begun.attempt, "Runtime.MarshalError", f"The result is no JSON: {error}")
+    return TaskReturned(begun.attempt, result_of(call, begun.resource, payload))
 
 
 def result_of(call: TaskCall, resource: Resource, payload: Json) -> Json:

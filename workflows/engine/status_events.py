@@ -6,16 +6,41 @@ Source: https://docs.aws.amazon.com/step-functions/latest/dg/eventbridge-integra
 from __future__ import annotations
 
 import hashlib
+import logging
 import uuid
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from atelier.contracts.clock import to_iso
 from workflows.engine.store import ExecutionRecord
 
+_log: Final = logging.getLogger(__name__)
+
 Subscriber: TypeAlias = Callable[[dict[str, Any]], None]
 """Takes one event; called after the commit, on the thread that folds: be quick."""
+
+
+class StatusEvents:
+    """Tells subscribers, best effort as on AWS: no execution depends on what they do."""
+
+    def __init__(self, *, region: str, account: str) -> None:
+        self._region = region
+        self._account = account
+        self._subscribers: list[Subscriber] = []
+
+    def subscribe(self, subscriber: Subscriber) -> None:
+        """Tell `subscriber` every change from now on."""
+        self._subscribers.append(subscriber)
+
+    def tell(self, record: ExecutionRecord) -> None:
+        """Tell everybody a record's status; who fails misses it, and the log says so."""
+        for subscriber in self._subscribers:
+            event = status_event(record, region=self._region, account=self._account)
+            try:
+                subscriber(event)
+            except Exception:  # noqa: BLE001 - best effort, and the log says so
+                _log.exception("a subscriber failed on %s", record.arn)
 
 
 def status_event(record: ExecutionRecord, *, region: str, account: str) -> dict[str, Any]:

@@ -6,12 +6,12 @@ The truth about an execution is its journal: what happened, when, and the events
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
-from workflows.engine.execution import Closing, ExecutionStatus
+from workflows.engine.execution import Closing, Execution, ExecutionStatus
 from workflows.engine.happenings import Happening
 from workflows.engine.history import HistoryEvent
 
@@ -73,6 +73,10 @@ class JournalEntry:
     events: tuple[HistoryEvent, ...]
     opens: ExecutionRecord | None = None
     closing: Closing | None = None
+
+
+MakeExecution: TypeAlias = Callable[[ExecutionRecord], Execution]
+"""Makes an execution, before any happening, from its record."""
 
 
 class HistoryStore(Protocol):

@@ -1,20 +1,17 @@
-"""One visit to one state, as pure functions: the core that everything else is built on.
+"""The stages of a visit to one state, as pure functions: the core that all else is built on.
 
 A visit goes: input → InputPath → Parameters → (the work itself, elsewhere) → ResultSelector →
 ResultPath → OutputPath, with Assign beside it; a failure is retried, caught, or ends the state.
-`visit` is all of it at once and has the shape of AWS's TestState; the stages are public, because
-a live execution meets them one at a time.
+A live execution meets the stages one at a time; `teststate.visit` goes through all at once.
 
-Sources: https://docs.aws.amazon.com/step-functions/latest/dg/concepts-input-output-filtering.html,
-https://docs.aws.amazon.com/step-functions/latest/apireference/API_TestState.html
+Source: https://docs.aws.amazon.com/step-functions/latest/dg/concepts-input-output-filtering.html
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Final
 
 from workflows.engine.choices import to_timestamp
@@ -28,7 +25,12 @@ from workflows.engine.definition import (
     TaskState,
     WaitState,
 )
-from workflows.engine.errors import RESULT_PATH_MATCH_FAILURE, RUNTIME, StateFailure
+from workflows.engine.errors import (
+    DATA_LIMIT_EXCEEDED,
+    RESULT_PATH_MATCH_FAILURE,
+    RUNTIME,
+    StateFailure,
+)
 from workflows.engine.jsontext import Json, encode
 from workflows.engine.paths import MISSING, Path, Scope, put
 from workflows.engine.retries import choose_catcher, choose_retry
@@ -293,98 +295,13 @@ def settle_failure(
     return Caught(index, Exit(output, catcher.next, _assigned(catcher.assign, scope.on(told))))
 
 
-# --- a whole visit ------------------------------------------------------------------------------
-
-
-class Status(StrEnum):
-    """How a visit ends, in TestState's words."""
-
-    SUCCEEDED = "SUCCEEDED"
-    FAILED = "FAILED"
-    RETRIABLE = "RETRIABLE"
-    CAUGHT_ERROR = "CAUGHT_ERROR"
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What one visit came to.
-
-    Attributes:
-        status: How it ended.
-        output: What goes on, when something does.
-        next: Where to.
-        assigned: The variables that change.
-        error: The error's name, when there was one.
-        cause: Its cause.
-        backoff: The retry, when there is to be one.
-        inspection: The data after each stage, under TestState's names.
-    """
-
-    status: Status
-    output: Json = None
-    next: str | None = None
-    assigned: Mapping[str, Json] = field(default_factory=dict)
-    error: str | None = None
-    cause: str | None = None
-    backoff: Backoff | None = None
-    inspection: Mapping[str, Json] = field(default_factory=dict)
-
-
-def visit(
-    state: State, scope: Scope, outcome: Outcome | None, retries: Sequence[int] = ()
-) -> Report:
-    """Visit a state once.
-
-    Args:
-        state: The state.
-        scope: Its input (as `data`), the variables, the context object and the seed.
-        outcome: What the work of a Task, Parallel or Map came to; None for the other types.
-        retries: How often each retrier was used before.
-    """
-    trace: Trace = {"input": scope.data}
-    try:
-        failed = outcome if isinstance(outcome, Failed) else None
-        if isinstance(state, FailState):
-            failed = failure_of(state, scope)
-        elif isinstance(state, TaskState | ParallelState | MapState):
-            _REQUESTS[type(state)](state, scope, trace)
-            if isinstance(outcome, Succeeded):
-                return _reported(leave_with(state, scope, outcome.result, trace), trace)
-            if failed is None:
-                raise TypeError(f"a visit to the {type(state).__name__} needs its work's outcome")
-        else:
-            return _reported(leave_simply(state, scope, trace), trace)
-    except StateFailure as failure:
-        failed = Failed(failure.error, failure.cause)
-    assert failed is not None  # noqa: S101 - every other way has returned
-    settled = settle_failure(state, scope, failed, retries)
-    if isinstance(settled, Backoff):
-        trace["errorDetails"] = {
-            "retryIndex": settled.retrier,
-            "retryBackoffIntervalSeconds": settled.seconds,
-        }
-        return _told(Report(Status.RETRIABLE, backoff=settled, inspection=trace), failed)
-    if isinstance(settled, Caught):
-        trace["errorDetails"] = {"catchIndex": settled.catcher}
-        way = settled.exit
-        caught = Report(Status.CAUGHT_ERROR, way.output, way.next, way.assigned, inspection=trace)
-        return _told(caught, failed)
-    return _told(Report(Status.FAILED, inspection=trace), failed)
-
-
-_REQUESTS: Final[Mapping[type, Callable[..., object]]] = {
-    TaskState: request_task,
-    ParallelState: branch_input,
-    MapState: request_map,
-}
-
-
-def _told(report: Report, failed: Failed) -> Report:
-    return replace(report, error=failed.error, cause=failed.cause)
-
-
-def _reported(way: Exit, trace: Trace) -> Report:
-    return Report(Status.SUCCEEDED, way.output, way.next, way.assigned, inspection=trace)
+def too_large(who: str) -> Failed:
+    """Return the error for a value of more than 256 KiB."""
+    return Failed(
+        DATA_LIMIT_EXCEEDED,
+        f"The state/task '{who}' returned a result with a size exceeding the maximum number of "
+        "bytes service limit.",
+    )
 
 
 # --- pieces -------------------------------------------------------------------------------------
