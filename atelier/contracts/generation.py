@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from atelier.contracts import ids, keys
 from atelier.contracts.documents import Document
 from atelier.contracts.prompts import check_drawing
 
@@ -111,3 +112,26 @@ class GenerateResponse(Document):
     base: str
     adapter_digest: str
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class InvocationRequest(Document):
+    """A request through the second door, `/invocations`: the artifact is named in the body.
+
+    Attributes:
+        artifact: path of the archive below the server's one artifact prefix, as TargetModel.
+        adapter_digest: SHA-256 of the adapter file in it; another file is refused.
+        request: what to draw.
+    """
+
+    SCHEMA = "atelier.invocation"
+
+    artifact: str
+    adapter_digest: str
+    request: GenerateRequest
+
+    def __post_init__(self) -> None:
+        """Check the path and the digest."""
+        keys.check_key(self.artifact)
+        if not ids.DIGEST_PATTERN.fullmatch(self.adapter_digest):
+            raise ValueError(f"adapter_digest {self.adapter_digest[:80]!r} is no SHA-256 in hex")
