@@ -1,1 +1,1 @@
-"""Adapters on the device: bank, banked layers, adapter file and tensors, base-model families."""
+"""Adapters on the device: families of base models, the bank of slots, adapter files, sampling."""
