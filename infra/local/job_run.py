@@ -1,0 +1,344 @@
+"""One training job on this machine, from Starting to its end, one short turn after another.
+
+    Starting → Downloading → Training → Uploading → Completed
+                                │   └─ a host fails ──→ Failed
+                                └─ Stopping: SIGTERM, grace, SIGKILL ──→ Stopped, MaxRuntimeExceeded
+    an internal error: back to Starting while RetryStrategy allows it, else Failed
+
+The record in the store is the truth and every change of it is made against what it says then, so
+a stop that comes at any moment is seen. A `JobRun` holds what only a living platform has:
+processes, sync states, deadlines.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol
+
+from atelier.contracts.clock import Clock
+from atelier.contracts.container import FAILURE_CHARACTERS, ML_ROOT_VARIABLE, MlFolder
+from atelier.contracts.errors import AtelierError, CapacityMissing, ObjectMissing
+from infra.local import ml_folder, programs
+from infra.local.checkpoint_sync import CheckpointSync
+from infra.local.job_definition import Instances, JobDefinition, read_definition
+from infra.local.job_record import JobRecord, Secondary
+from infra.local.job_store import JobStore
+from infra.local.programs import Program, RunningProgram
+from tasks.ports import Objects
+
+logger = logging.getLogger(__name__)
+
+
+class Faults(Protocol):
+    """Where stories and chaos make the training service refuse or fail."""
+
+    def on_create(self, name: str) -> None:
+        """Raise what CreateTrainingJob shall answer, before it is looked at."""
+        ...
+
+    def on_start(self, name: str) -> None:
+        """Raise CapacityMissing to end the job before its hosts start, as SageMaker does."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class NoFaults:
+    """Nothing goes wrong on purpose."""
+
+    def on_create(self, name: str) -> None:
+        """Let it pass."""
+
+    def on_start(self, name: str) -> None:
+        """Let it pass."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workshop:
+    """Where and with what jobs run; the same for all of them.
+
+    Attributes:
+        folder: `<job>/<host>/` below it is a host's `/opt/ml`.
+        logs: `<job>/<host>.log` below it is what a host printed.
+        bucket_urls: how definitions name our bucket; the first one names it in answers.
+        program: what the training image would start.
+        grace_seconds: from SIGTERM to SIGKILL.
+        sync_seconds: a finished checkpoint file is in the bucket that long after, at most.
+        keep_folders: leave a job's folders when it ends, to look into.
+    """
+
+    store: JobStore
+    objects: Objects
+    clock: Clock
+    folder: Path
+    logs: Path
+    bucket_urls: Sequence[str]
+    program: Program
+    faults: Faults
+    grace_seconds: float
+    sync_seconds: float
+    keep_folders: bool
+
+
+@dataclass(slots=True)
+class _Host:
+    name: str
+    folder: MlFolder
+    sync: CheckpointSync | None
+    program: RunningProgram
+
+
+@dataclass(slots=True)
+class JobRun:
+    """Drives one job. Only the supervisor's thread uses it."""
+
+    name: str
+    workshop: Workshop
+    _hosts: list[_Host] = field(default_factory=list)
+    _runtime_ends: float | None = None
+    _kill_at: float | None = None
+    _next_push: float = 0.0
+
+    def advance(self, record: JobRecord) -> None:
+        """Do what is due now and return soon."""
+        definition = read_definition(record.definition, bucket_urls=self.workshop.bucket_urls)
+        try:
+            self._steps()[record.secondary](record, definition)
+        except (AtelierError, OSError) as problem:
+            logger.warning("training job %s: %s", self.name, problem)
+            self._internal_error(definition, str(problem))
+
+    def interrupted(self, record: JobRecord) -> None:
+        """Take up a job that the platform left when it was killed."""
+        definition = read_definition(record.definition, bucket_urls=self.workshop.bucket_urls)
+        if record.secondary is Secondary.TRAINING:
+            self._internal_error(definition, "the platform was interrupted while the job ran")
+        elif record.secondary is Secondary.STOPPING:
+            self._end(record.stop_as or Secondary.STOPPED)
+
+    def leave(self, *, within_seconds: float) -> None:
+        """End the programs because the platform goes down; the record stays as it is."""
+        clock = self.workshop.clock
+        self._terminate()
+        latest = clock.monotonic_seconds() + within_seconds
+        while self._running() and clock.monotonic_seconds() < latest:
+            clock.sleep(0.02)
+        self._kill()
+        self._push(final=True)
+
+    # the steps, one per secondary status
+
+    def _steps(self) -> Mapping[Secondary, Callable[[JobRecord, JobDefinition], None]]:
+        return {
+            Secondary.STARTING: self._start,
+            Secondary.DOWNLOADING: self._download,
+            Secondary.TRAINING: self._watch,
+            Secondary.STOPPING: self._stop,
+            Secondary.UPLOADING: self._upload,
+        }
+
+    def _start(self, _record: JobRecord, _definition: JobDefinition) -> None:
+        try:
+            self.workshop.faults.on_start(self.name)
+        except CapacityMissing as problem:
+            self._fail(f"CapacityError: {problem.message}")
+            return
+        now = self.workshop.clock.now()
+        self._move(
+            Secondary.STARTING,
+            lambda job: replace(
+                job.entering(Secondary.DOWNLOADING, at=now), started_at=job.started_at or now
+            ),
+        )
+
+    def _download(self, record: JobRecord, definition: JobDefinition) -> None:
+        self._kill()
+        self._hosts.clear()
+        workshop = self.workshop
+        if (workshop.folder / self.name).exists():
+            shutil.rmtree(workshop.folder / self.name)
+        instances = Instances(record.instance_type, record.instance_count)
+        prepared = []
+        try:
+            for rank, host in enumerate(ml_folder.host_names(instances.count)):
+                folder = MlFolder(workshop.folder / self.name / host)
+                ml_folder.lay_out(folder, definition, instances, host)
+                for channel in definition.channels:
+                    ml_folder.copy_channel(
+                        workshop.objects, channel, folder, rank=rank, hosts=instances.count
+                    )
+                prepared.append((host, folder, self._pulled(folder, definition)))
+        except ObjectMissing as problem:
+            self._fail(f"ClientError: Data download failed: {problem.message}")
+            return
+        for host, folder, sync in prepared:
+            program = programs.start(
+                workshop.program,
+                log=workshop.logs / self.name / f"{host}.log",
+                environment={
+                    **definition.environment,
+                    "TRAINING_JOB_NAME": record.name,
+                    "TRAINING_JOB_ARN": record.arn,
+                    ML_ROOT_VARIABLE: str(folder.root),
+                },
+            )
+            self._hosts.append(_Host(host, folder, sync, program))
+        self._kill_at = None
+        processes = {host.name: host.program.identity for host in self._hosts}
+        now = workshop.clock.now()
+        self._move(
+            Secondary.DOWNLOADING,
+            lambda job: replace(job.entering(Secondary.TRAINING, at=now), processes=processes),
+        )
+
+    def _watch(self, record: JobRecord, definition: JobDefinition) -> None:
+        codes = [host.program.exit_code for host in self._hosts]
+        failed = [host for host, code in zip(self._hosts, codes, strict=True) if code]
+        if failed:
+            self._kill()
+            self._push(final=True)
+            self._upload_folders(definition, model=False)
+            self._fail(self._reason(failed[0]))
+        elif all(code == 0 for code in codes):
+            self._push(final=True)
+            now = self.workshop.clock.now()
+            self._move(Secondary.TRAINING, lambda job: job.entering(Secondary.UPLOADING, at=now))
+        else:
+            self._push()
+            if self._runtime_is_over(record, definition):
+                now = self.workshop.clock.now()
+                self._move(
+                    Secondary.TRAINING,
+                    lambda job: replace(
+                        job.entering(Secondary.STOPPING, at=now),
+                        stop_as=Secondary.MAX_RUNTIME_EXCEEDED,
+                    ),
+                )
+
+    def _stop(self, record: JobRecord, definition: JobDefinition) -> None:
+        now = self.workshop.clock.monotonic_seconds()
+        if self._running():
+            if self._kill_at is None:
+                self._terminate()
+                self._kill_at = now + self.workshop.grace_seconds
+            if now >= self._kill_at:
+                self._kill()
+            else:
+                self._push()
+                return
+        self._push(final=True)
+        model = self._upload_folders(definition, model=bool(self._hosts))
+        self._end(record.stop_as or Secondary.STOPPED, model=model)
+
+    def _upload(self, _record: JobRecord, definition: JobDefinition) -> None:
+        self._end(Secondary.COMPLETED, model=self._upload_folders(definition, model=True))
+
+    # what the steps are made of
+
+    def _move(self, expected: Secondary, change: Callable[[JobRecord], JobRecord]) -> None:
+        """Apply a change unless the job has moved meanwhile."""
+        self.workshop.store.change(
+            self.name, lambda job: change(job) if job.secondary is expected else job
+        )
+
+    def _end(self, secondary: Secondary, *, model: str = "", reason: str = "") -> None:
+        now = self.workshop.clock.now()
+        self.workshop.store.change(
+            self.name,
+            lambda job: replace(
+                job.entering(secondary, at=now),
+                failure_reason=reason[:FAILURE_CHARACTERS],
+                model_artifacts=model and self.workshop.bucket_urls[0] + model,
+            ),
+        )
+        if not self.workshop.keep_folders:
+            shutil.rmtree(self.workshop.folder / self.name, ignore_errors=True)
+
+    def _fail(self, reason: str) -> None:
+        self._end(Secondary.FAILED, reason=reason)
+
+    def _internal_error(self, definition: JobDefinition, problem: str) -> None:
+        """Begin again, as RetryStrategy allows for internal errors, or fail."""
+        self._kill()
+        self._hosts.clear()
+        now = self.workshop.clock.now()
+
+        def change(job: JobRecord) -> JobRecord:
+            if job.stop_as is not None:
+                return job.entering(job.stop_as, at=now)
+            if job.retries >= definition.max_retries:
+                reason = f"InternalServerError: {problem}"[:FAILURE_CHARACTERS]
+                return replace(job.entering(Secondary.FAILED, at=now), failure_reason=reason)
+            again = job.entering(Secondary.STARTING, at=now, message=f"Again after: {problem}")
+            return replace(again, retries=job.retries + 1, processes=None)
+
+        self.workshop.store.change(self.name, change)
+
+    def _pulled(self, folder: MlFolder, definition: JobDefinition) -> CheckpointSync | None:
+        if definition.checkpoint_prefix is None:
+            return None
+        local = folder.root / definition.checkpoint_path
+        sync = CheckpointSync(self.workshop.objects, definition.checkpoint_prefix, local)
+        sync.pull()
+        return sync
+
+    def _push(self, *, final: bool = False) -> None:
+        """Push every host's checkpoints if it is time; two scans fit into `sync_seconds`."""
+        now = self.workshop.clock.monotonic_seconds()
+        if not final and now < self._next_push:
+            return
+        self._next_push = now + self.workshop.sync_seconds / 2
+        for host in self._hosts:
+            if host.sync is not None:
+                host.sync.push(final=final)
+
+    def _upload_folders(self, definition: JobDefinition, *, model: bool) -> str:
+        """Upload output and, if wanted, model of all hosts; return the model's key or nothing."""
+        job = self.workshop.folder / self.name
+        folders = [MlFolder(folder) for folder in sorted(job.glob("*")) if folder.is_dir()]
+        place = f"{definition.output_prefix.rstrip('/')}/{self.name}/output/".lstrip("/")
+        kinds = {"output": [folder.output_data for folder in folders]}
+        if model:
+            kinds["model"] = [folder.model for folder in folders]
+        uploaded = {
+            name: ml_folder.upload(
+                self.workshop.objects,
+                found,
+                name=name,
+                prefix=place,
+                compressed=definition.compressed,
+            )
+            for name, found in kinds.items()
+        }
+        return uploaded.get("model", "")
+
+    def _reason(self, host: _Host) -> str:
+        text = ml_folder.failure_text(host.folder)
+        code = host.program.exit_code
+        if not text:
+            text = f"{host.name} left no /opt/ml/output/failure; see its log"
+        ending = f", exit code: {code}"
+        return f"AlgorithmError: {text}"[: FAILURE_CHARACTERS - len(ending)] + ending
+
+    def _runtime_is_over(self, record: JobRecord, definition: JobDefinition) -> bool:
+        clock = self.workshop.clock
+        now = clock.monotonic_seconds()
+        if self._runtime_ends is None:
+            began = record.started_at or clock.now()
+            used = max(0.0, (clock.now() - began).total_seconds())
+            self._runtime_ends = now + definition.max_runtime_seconds - used
+        return now >= self._runtime_ends
+
+    def _running(self) -> bool:
+        return any(host.program.exit_code is None for host in self._hosts)
+
+    def _terminate(self) -> None:
+        for host in self._hosts:
+            host.program.terminate()
+
+    def _kill(self) -> None:
+        for host in self._hosts:
+            host.program.kill()
