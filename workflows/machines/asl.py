@@ -33,9 +33,14 @@ class Compiled:
     input_paths: tuple[str, ...] = ()
 
     @property
+    def file(self) -> str:
+        """The definition's file name."""
+        return f"{self.name}.asl.json"
+
+    @property
     def path(self) -> Path:
-        """Where the definition lies."""
-        return FOLDER / f"{self.name}.asl.json"
+        """Where the committed definition lies."""
+        return FOLDER / self.file
 
     @property
     def placeholders(self) -> Mapping[str, str]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, TextIO
 
 from workflows.machines import dispatch, onboarding
-from workflows.machines.asl import MACHINES, Compiled
+from workflows.machines.asl import FOLDER, MACHINES, Compiled
 from workflows.machines.sdk import Machine
 from workflows.validator.findings import Finding, render
 from workflows.validator.validating import validate_text
@@ -51,7 +52,7 @@ def compile_machine(name: str) -> str:
     return json.dumps(ordered, indent=2, ensure_ascii=False) + "\n"
 
 
-def write(out: TextIO, problems: TextIO) -> int:
+def write(out: TextIO, problems: TextIO, folder: Path = FOLDER) -> int:
     """Write every definition; one that the validator finds fault with is not written.
 
     Returns:
@@ -61,21 +62,21 @@ def write(out: TextIO, problems: TextIO) -> int:
     for name, machine in MACHINES.items():
         text = compile_machine(name)
         if found := findings(machine, text):
-            problems.write(f"{machine.path.name} is not written:\n{render(found)}")
+            problems.write(f"{machine.file} is not written:\n{render(found)}")
             code = 1
             continue
-        machine.path.write_text(text, encoding="utf-8")
-        out.write(f"{machine.path.name}: {len(text):,} characters\n")
+        (folder / machine.file).write_text(text, encoding="utf-8")
+        out.write(f"{machine.file}: {len(text):,} characters\n")
     return code
 
 
-def check(problems: TextIO) -> int:
+def check(problems: TextIO, folder: Path = FOLDER) -> int:
     """Say how the committed definitions differ from the compiled ones.
 
     Returns:
         The exit code: 0 when they do not, else 1.
     """
-    differences = [text for machine in MACHINES.values() if (text := difference(machine))]
+    differences = [text for machine in MACHINES.values() if (text := difference(machine, folder))]
     for text in differences:
         problems.write(text)
     if differences:
@@ -88,9 +89,9 @@ def findings(machine: Compiled, text: str) -> tuple[Finding, ...]:
     return validate_text(text, input_paths=machine.input_paths, placeholders=machine.placeholders)
 
 
-def difference(machine: Compiled) -> str:
+def difference(machine: Compiled, folder: Path = FOLDER) -> str:
     """Return how the committed text differs from the compiled one; empty when it does not."""
-    path = machine.path
+    path = folder / machine.file
     committed = path.read_text(encoding="utf-8") if path.exists() else ""
     lines = difflib.unified_diff(
         committed.splitlines(keepends=True),

@@ -51,7 +51,8 @@ def _condition(rule: Mapping[str, Any]) -> str:
         return variable if value else f"no {variable}"
     if test == "BooleanEquals":
         return variable if value else f"not {variable}"
-    return f"{variable} {_COMPARISONS.get(test.removeprefix('Numeric'), '')}{value}"
+    comparison = test.removeprefix("Numeric").removesuffix("Path")
+    return f"{variable} {_COMPARISONS.get(comparison, '')}{value}"
 
 
 _COMPARISONS = {
