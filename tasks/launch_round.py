@@ -1,0 +1,104 @@
+"""LaunchRound: work on the queue for a while, then say whether there is more.
+
+It first finishes what a dispatcher that died left behind. The epoch is closed only if nobody rang
+since the last scan that found nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from tasks.launching import Outcome, Pace, finish_batch, start_batch
+from tasks.payload import whole_number
+from tasks.planning import plan
+from tasks.ports import Ports
+
+SCAN = 100
+FIRST_PAUSE_SECONDS = 1.0
+LONGEST_PAUSE_SECONDS = 10.0
+
+
+def run(given: Mapping[str, Any], *, ports: Ports) -> dict[str, Any]:
+    """Launch who waits: `{"epoch"}` → `{"epoch", "more"}`."""
+    epoch = whole_number(given, "epoch")
+    ledger, clock = ports.ledger, ports.clock
+    work = _Round(
+        epoch=epoch,
+        ends_at=clock.monotonic_seconds() + ports.settings.round_seconds,
+        pace=Pace(1.0 / ports.settings.launches_per_second),
+        ports=ports,
+    )
+    pause = FIRST_PAUSE_SECONDS
+    while not work.over:
+        state = ledger.dispatch_state()
+        if state.epoch != epoch:
+            # Somebody closed this epoch; the next one's dispatcher works now.
+            return {"epoch": epoch, "more": False}
+        match work.scan():
+            case _Scan.NOTHING_LEFT:
+                if ledger.close_epoch(epoch=epoch, doorbell=state.doorbell):
+                    return {"epoch": epoch, "more": False}
+            case _Scan.HELD:
+                clock.sleep(min(pause, work.remaining_seconds))
+                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+            case _Scan.OUT_OF_TIME:
+                break
+    return {"epoch": epoch, "more": True}
+
+
+class _Scan(Enum):
+    NOTHING_LEFT = "nothing left"
+    HELD = "held"
+    OUT_OF_TIME = "out of time"
+
+
+@dataclass(slots=True)
+class _Round:
+    """One round's work.
+
+    Attributes:
+        tried: (request, attempt) that this round has started; an index that lags behind may show
+            them in the queue for a moment longer.
+    """
+
+    epoch: int
+    ends_at: float
+    pace: Pace
+    ports: Ports
+    tried: set[tuple[str, int]] = field(default_factory=set)
+
+    @property
+    def remaining_seconds(self) -> float:
+        return max(0.0, self.ends_at - self.ports.clock.monotonic_seconds())
+
+    @property
+    def over(self) -> bool:
+        return self.remaining_seconds <= 0
+
+    def scan(self) -> _Scan:
+        """Finish what is open, then start who is queued, until nobody is or something holds."""
+        held = False
+        for batch, _ in self.ports.ledger.open_batches():
+            if self.over:
+                return _Scan.OUT_OF_TIME
+            outcome = finish_batch(batch, pace=self.pace, ports=self.ports)
+            held = held or outcome is Outcome.HELD
+        # Who is claimed can no longer be overtaken: claim nobody while there is no room.
+        return _Scan.HELD if held else self._start_queued()
+
+    def _start_queued(self) -> _Scan:
+        while queued := self.ports.ledger.queued(limit=SCAN):
+            fresh = [r for r in queued if (r.request, r.attempt) not in self.tried]
+            if not fresh:
+                return _Scan.HELD
+            for job in plan(fresh):
+                if self.over:
+                    return _Scan.OUT_OF_TIME
+                self.tried.update(job.members)
+                outcome = start_batch(job, epoch=self.epoch, pace=self.pace, ports=self.ports)
+                if outcome is Outcome.HELD:
+                    return _Scan.HELD
+        return _Scan.NOTHING_LEFT

@@ -1,0 +1,76 @@
+"""Settle: what EventBridge says of a training job, brought into the ledger.
+
+Events come late, doubled, out of order or never; every write is ordered by attempt and rank, so
+that they change nothing they should not. It never queues again: the execution decides that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from atelier.contracts import ids
+from atelier.contracts.errors import NotFound
+from atelier.contracts.manifest import host_name
+from atelier.contracts.records import RequestRecord
+from atelier.contracts.status import TERMINAL, Stamp, Status
+from tasks.job_events import OUTCOMES, TRAINING
+from tasks.manifests import read_manifest, read_sealed
+from tasks.payload import text
+from tasks.ports import Ports
+
+
+def run(given: Mapping[str, Any], *, ports: Ports) -> dict[str, Any]:
+    """Settle a job's requests by the event's `detail`; return `{"settled": how many}`.
+
+    A job that is not ours, and a state that means nothing to a request, settle nobody.
+    """
+    job, status = text(given, "TrainingJobName"), text(given, "TrainingJobStatus")
+    outcome = OUTCOMES.get(status)
+    began = (status, given.get("SecondaryStatus")) == TRAINING
+    if ids.JOB_PATTERN.fullmatch(job) is None or (outcome is None and not began):
+        return {"settled": 0}
+    settled = 0
+    for record, host in _requests(job, ports=ports):
+        settled += 1
+        if began:
+            stamp = Stamp(record.attempt, Status.TRAINING, job)
+            ports.ledger.advance(record.request, stamp, host=record.host or host)
+        elif record.job_outcome is None:
+            reason = str(given.get("FailureReason") or given.get("SecondaryStatus") or "")
+            ports.ledger.annotate(
+                record.request,
+                attempt=record.attempt,
+                job_outcome=outcome,
+                job_reason=reason[:1024],
+            )
+    return {"settled": settled}
+
+
+def _requests(job: str, *, ports: Ports) -> Iterator[tuple[RequestRecord, str]]:
+    """Yield the live requests of a job, each with its host.
+
+    The manifest names them even before the ledger does: an event may overtake the dispatcher that
+    is about to write that the job was created.
+    """
+    seen = set()
+    try:
+        manifest = read_manifest(read_sealed(job, objects=ports.objects))
+    except KeyError:
+        return
+    for rank in range(len(manifest.hosts)):
+        for task in manifest.share(rank):
+            seen.add(task.request)
+            record = _read(task.request, ports=ports)
+            if record and record.attempt == task.attempt and record.status not in TERMINAL:
+                yield record, host_name(rank)
+    for record in ports.ledger.requests_of_job(job):
+        if record.request not in seen and record.status not in TERMINAL:
+            yield record, record.host or host_name(0)
+
+
+def _read(request: str, *, ports: Ports) -> RequestRecord | None:
+    try:
+        return ports.ledger.read(request)
+    except NotFound:
+        return None

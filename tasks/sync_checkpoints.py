@@ -1,0 +1,113 @@
+"""SyncCheckpoints: bring what the training host left in the bucket into the ledger.
+
+One item and one object: never DescribeTrainingJob, whose five requests per second the whole
+account shares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from atelier.contracts.errors import LedgerContention
+from atelier.contracts.progress import Progress, TrainingState
+from atelier.contracts.records import RequestRecord
+from atelier.contracts.status import BEFORE_ANY_JOB, TERMINAL, Stamp, Status, Verdict
+from tasks.attempts import begin_next, lost, read_progress
+from tasks.endings import WRITES, ended, overdue, stop_training
+from tasks.payload import text, whole_number
+from tasks.planning import wait_for
+from tasks.ports import Ports
+
+TRAINED = frozenset({Status.TRAINED, Status.PUBLISHING, Status.READY})
+BEGUN = frozenset({TrainingState.TRAINING, TrainingState.SAMPLING, TrainingState.DONE})
+
+
+def run(given: Mapping[str, Any], *, ports: Ports) -> dict[str, Any]:
+    """Look at a request's training: `{"request", "turn"}` → the state's data with `turn` + 1.
+
+    `state` is `running` (wait and look again), `trained`, or `requeue` (its job is lost).
+
+    Raises:
+        PoisonousTask: it was lost as often as is allowed.
+        FinalError: the request has ended, or its deadline has passed.
+    """
+    request, turn = text(given, "request"), whole_number(given, "turn") + 1
+    for _ in range(WRITES):
+        record = ports.ledger.read(request)
+        if record.status in TRAINED:
+            return _output(record, "trained", turn, None, ports=ports)
+        if record.status in TERMINAL:
+            raise ended(record)
+        if record.status in BEFORE_ANY_JOB:
+            return _output(record, "requeue", turn, None, ports=ports)
+        # Read after the record: the last words of a job that has ended are in the bucket by then.
+        progress = read_progress(record, objects=ports.objects)
+        verdict, record, state = _settle(record, progress, ports=ports)
+        if verdict is not Verdict.STALE:
+            return _output(record, state, turn, progress, ports=ports)
+    raise LedgerContention(f"request {request} moved on {WRITES} times")
+
+
+def _settle(
+    record: RequestRecord, progress: Progress | None, *, ports: Ports
+) -> tuple[Verdict, RequestRecord, str]:
+    """Write what progress says, in one write; return its verdict and where training stands."""
+    ledger = ports.ledger
+    if progress is not None and progress.state is TrainingState.DONE:
+        stamp = Stamp(record.attempt, Status.TRAINED, record.job)
+        changed = ledger.advance(record.request, stamp, **_noted(progress))
+        return changed.verdict, changed.record, "trained"
+    if passed := overdue(record, now=ports.clock.now()):
+        stop_training(record, ports=ports)
+        raise passed
+    if why := lost(record, progress):
+        changed = begin_next(record, progress, why, ports=ports)
+        return changed.verdict, changed.record, "requeue"
+    if progress is None:
+        return Verdict.SAME, record, "running"
+    if record.status is Status.LAUNCHING and progress.state in BEGUN:
+        stamp = Stamp(record.attempt, Status.TRAINING, record.job)
+        changed = ledger.advance(record.request, stamp, **_noted(progress))
+    else:
+        changed = ledger.annotate(record.request, attempt=record.attempt, **_noted(progress))
+    return changed.verdict, changed.record, "running"
+
+
+def _noted(progress: Progress) -> dict[str, Any]:
+    return {
+        "step": progress.step,
+        "steps": progress.steps,
+        "loss": progress.loss,
+        "eta_seconds": progress.eta_seconds,
+    }
+
+
+def _output(
+    record: RequestRecord, state: str, turn: int, progress: Progress | None, *, ports: Ports
+) -> dict[str, Any]:
+    now = ports.clock.now()
+    wait = wait_for(
+        record,
+        eta_seconds=_eta_seconds(progress, now=now),
+        turn=turn,
+        now=now,
+        settings=ports.settings,
+    )
+    return {
+        "attempt": record.attempt,
+        "job": record.job,
+        "host": record.host,
+        "wait_seconds": wait,
+        "turn": turn,
+        "state": state,
+    }
+
+
+def _eta_seconds(progress: Progress | None, *, now: datetime) -> float | None:
+    """Return what the host expects to take from now on; its word has aged since it was written."""
+    if progress is None or progress.eta_seconds is None:
+        return None
+    age = max(0.0, (now - progress.updated_at).total_seconds())
+    return max(0.0, progress.eta_seconds - age)
