@@ -32,7 +32,7 @@ from workflows.engine.definition import (
 )
 from workflows.engine.errors import RUNTIME, StateFailure
 from workflows.engine.fans import Fans
-from workflows.engine.happenings import Effect, Purpose
+from workflows.engine.happenings import CancelTask, Effect, Purpose, SetTimer, StartTask
 from workflows.engine.history import NOT_TRUNCATED, error_details
 from workflows.engine.jsontext import Json
 from workflows.engine.paths import Scope
@@ -125,10 +125,22 @@ class Fold:
         self._effects.append(effect)
 
     def collect_effects(self) -> tuple[Effect, ...]:
-        """Return what was asked for since the last call."""
+        """Return what was asked for since the last call, but for what was taken back at once."""
         asked = tuple(self._effects)
         self._effects.clear()
-        return asked
+        if len(asked) < 2:
+            return asked
+        begun = {effect.attempt for effect in asked if isinstance(effect, StartTask)}
+        void = {e.attempt for e in asked if isinstance(e, CancelTask) and e.attempt in begun}
+        return tuple(
+            effect
+            for effect in asked
+            if (
+                effect.timer in self.timers
+                if isinstance(effect, SetTimer)
+                else effect.attempt not in void
+            )
+        )
 
     def enter_later(self, branch: Branch, name: str, given: Json) -> None:
         """Let `branch` enter a state when its turn comes."""
@@ -293,7 +305,6 @@ class Fold:
     def close(self, closing: Closing) -> None:
         """End the execution: nothing is waited for, nothing is asked for but to cancel."""
         self.closing = closing
-        self._effects.clear()
         self.attempts.cancel_all()
         self.timers.clear()
         self._ready.clear()
