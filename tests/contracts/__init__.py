@@ -1,0 +1,1 @@
+"""What every platform promises: each docstring of `tasks.ports` as tests that all of them pass."""
