@@ -51,6 +51,17 @@ def check_prefix(prefix: str) -> str:
     return prefix
 
 
+def check_beginning(beginning: str) -> str:
+    """Return `beginning` if keys of ours may begin so: nothing, or a key or folder, cut anywhere.
+
+    Raises:
+        ValueError: no key of ours begins so.
+    """
+    if beginning:
+        check_key(beginning.removesuffix("/"))
+    return beginning
+
+
 def upload_prefix(owner: str, upload_set: str) -> str:
     """Return the folder of one upload set."""
     return check_prefix(f"uploads/{owner}/{upload_set}/")

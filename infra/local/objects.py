@@ -130,9 +130,13 @@ class FileObjects:
         """Return up to `limit` objects below a prefix with keys after `after`, sorted by key.
 
         Only folders that can hold such keys are looked into.
+
+        Raises:
+            InvalidRequest: no key of ours begins with `prefix`.
         """
-        above, _, _ = prefix.rpartition("/")
-        folders = _parts(above) if above else []
+        with _refusing(prefix):
+            above, _, _ = keys.check_beginning(prefix).rpartition("/")
+        folders = above.split("/") if above else []
         with _disk(prefix), suppress(FileNotFoundError), self._folder(folders) as folder:
             found = self._walk(folder, f"{above}/" if above else "", prefix, after)
             return list(itertools.islice(found, limit))
@@ -320,8 +324,14 @@ class FileObjects:
 
 
 def _parts(key: str) -> list[str]:
-    try:
+    with _refusing(key):
         return keys.check_key(key).split("/")
+
+
+@contextmanager
+def _refusing(key: str) -> Iterator[None]:
+    try:
+        yield
     except ValueError as problem:
         raise InvalidRequest(str(problem), where="key", found=key[:120]) from problem
 
