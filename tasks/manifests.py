@@ -85,6 +85,8 @@ def _task(record: RequestRecord, *, objects: Objects) -> TrainingTask:
         hyperparameters=given.hyperparameters,
         samples=given.samples,
         instance_prompt=given.instance_prompt,
+        trigger=given.trigger,
+        subject=given.subject,
         seed=given.seed,
         estimated_cost_seconds=estimated_cost_seconds(given),
         resume_from=record.resume_from,

@@ -36,6 +36,7 @@ class TrainingTask:
         hyperparameters: how it is trained.
         samples: images to render right after training; the first is also the preview's prompt.
         instance_prompt: caption of photos that have none of their own.
+        trigger, subject: the words in it that name what the photos show.
         seed: of data order, noise, timesteps and initial weights.
         estimated_cost_seconds: on one device alone; what shares are balanced by.
         resume_from: key of a resumable checkpoint of an earlier attempt, or None.
@@ -49,6 +50,8 @@ class TrainingTask:
     hyperparameters: Hyperparameters
     samples: tuple[SamplePrompt, ...]
     instance_prompt: str
+    trigger: str
+    subject: str
     seed: int
     estimated_cost_seconds: float
     resume_from: str | None = None
