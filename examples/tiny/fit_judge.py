@@ -1,6 +1,6 @@
-"""Train the judge on drawings and their attributes.
+r"""Train the judge on drawings and their attributes.
 
-    python -m examples.tiny.fit_judge --data build/tiny/data --count 1000000 \\
+    python -m examples.tiny.fit_judge --data build/tiny/data --count 1000000 \
         --to examples/tiny/judge
 
 The data is what `train` has drawn. Training pictures are blurred, made noisy and shifted in colour

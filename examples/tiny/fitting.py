@@ -1,10 +1,12 @@
 """What every training loop here shares: a budget, a learning rate over it, averaged weights."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 
@@ -69,3 +71,8 @@ class Average:
 def to_unit(images: Tensor) -> Tensor:
     """`uint8 [n, height, width, 3]` → `float32 [n, 3, height, width]` between -1 and 1."""
     return images.permute(0, 3, 1, 2).float().div(127.5).sub(1.0)
+
+
+def pixels_of(images: Sequence[Image.Image]) -> Tensor:
+    """RGB pictures of one size → `uint8 [n, height, width, 3]`."""
+    return torch.from_numpy(np.stack([np.asarray(image.convert("RGB")) for image in images]))

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from examples.tiny.dataset import ATTRIBUTES
-from examples.tiny.fitting import to_unit
+from examples.tiny.fitting import pixels_of, to_unit
 from examples.tiny.scenes import PIXELS
 
 WEIGHTS = Path(__file__).parent / "judge" / "judge.safetensors"
@@ -153,8 +153,4 @@ def _blurred(image: Image.Image) -> np.ndarray:
 
 
 def _pixels(images: Sequence[Image.Image]) -> Tensor:
-    rows = [
-        np.asarray(image.convert("RGB").resize((PIXELS, PIXELS), Image.Resampling.BOX))
-        for image in images
-    ]
-    return torch.from_numpy(np.stack(rows))
+    return pixels_of([image.resize((PIXELS, PIXELS), Image.Resampling.BOX) for image in images])
