@@ -19,7 +19,7 @@ WINDOW = 1000
 
 
 def run(given: Mapping[str, Any], *, ports: Ports) -> dict[str, Any]:
-    """Deliver: `{"request", "outcome"}`, or `{}` for all of the outbox → `{"delivered": how many}`.
+    """Deliver: `{"request", "outcome"}`, or `{}` for all of the outbox → `{"undelivered": left}`.
 
     A failure that belongs to no request (`"request": ""`) has nothing to announce.
 
@@ -29,11 +29,11 @@ def run(given: Mapping[str, Any], *, ports: Ports) -> dict[str, Any]:
     rows = ports.ledger.undelivered(limit=WINDOW)
     if "request" in given:
         mine = _own_ids(given["request"], ports=ports)
-        own = [row for row in rows if row.id in mine]
-        for row in own:
-            _deliver(row, ports=ports)
-        return {"delivered": len(own)}
-    return {"delivered": sum(_delivered(row, ports=ports) for row in rows)}
+        for row in rows:
+            if row.id in mine:
+                _deliver(row, ports=ports)
+        return {"undelivered": 0}
+    return {"undelivered": sum(not _delivered(row, ports=ports) for row in rows)}
 
 
 def _own_ids(request: object, *, ports: Ports) -> set[str]:
