@@ -93,10 +93,18 @@ def end(record: RequestRecord, error: AtelierError | Failure, *, ports: Ports) -
             break
     else:
         raise LedgerContention(f"request {record.request} moved on {WRITES} times")
-    if record.status in {Status.FAILED, Status.CANCELLED}:
-        _fail_token(record, ports=ports)
-        stop_training(record, ports=ports)
+    tell_ended(record, ports=ports)
     return record
+
+
+def tell_ended(record: RequestRecord, *, ports: Ports) -> None:
+    """Tell the state that waits for a failed or cancelled request, and its training job."""
+    if record.status not in {Status.FAILED, Status.CANCELLED}:
+        return
+    if record.token is not None and record.failure is not None:
+        cause = cause_of(record.failure)
+        ports.executions.fail_task(record.token, error=record.failure.error, cause=cause)
+    stop_training(record, ports=ports)
 
 
 def stop_training(record: RequestRecord, *, ports: Ports) -> None:
@@ -123,9 +131,3 @@ def job_of(record: RequestRecord) -> str | None:
     if record.job is not None or record.batch is None:
         return record.job
     return ids.job_name(record.batch, JOB_ATTEMPT)
-
-
-def _fail_token(record: RequestRecord, *, ports: Ports) -> None:
-    if record.token is not None and record.failure is not None:
-        cause = cause_of(record.failure)
-        ports.executions.fail_task(record.token, error=record.failure.error, cause=cause)

@@ -29,7 +29,7 @@ from atelier.contracts.manifest import TrainingManifest, host_name
 from atelier.contracts.records import Batch, BatchState, RequestRecord
 from atelier.contracts.status import TERMINAL, Stamp, Status
 from tasks import manifests
-from tasks.endings import JOB_ATTEMPT, end, overdue
+from tasks.endings import JOB_ATTEMPT, end, overdue, tell_ended
 from tasks.job_events import OUTCOMES
 from tasks.planning import PlannedJob, slower, wait_for
 from tasks.ports import Ports, TrainingJob
@@ -136,7 +136,11 @@ def _claim(batch: Batch, *, ports: Ports) -> tuple[RequestRecord, ...]:
         record = ports.ledger.advance(
             request, Stamp(attempt, Status.CLAIMED), batch=batch.batch
         ).record
-        if (record.attempt, record.batch) != (attempt, batch.batch) or record.status in TERMINAL:
+        if (record.attempt, record.batch) != (attempt, batch.batch):
+            continue
+        if record.status in TERMINAL:
+            # Whoever ended it may have died before everybody knew.
+            tell_ended(record, ports=ports)
             continue
         if passed := overdue(record, now=ports.clock.now()):
             end(record, passed, ports=ports)
