@@ -1,0 +1,1 @@
+"""The demo: one subject onboarded on this machine, ending in a contact sheet."""

@@ -1,4 +1,4 @@
-"""The contact sheet: instance images · base model · after personalisation, same prompts and seeds."""
+"""The contact sheet: instance images, then the same prompts and seeds before and after."""
 
 from __future__ import annotations
 
@@ -36,7 +36,9 @@ def contact_sheet(instance_images: Sequence[Image.Image], rows: Sequence[Row]) -
     large, small = _font(26), _font(15)
     y = MARGIN
     draw.text((MARGIN, y), "Instance images", INK, large)
-    draw.text((MARGIN + 250, y + 9), f"what the person uploaded ({len(instance_images)})", SOFT, small)
+    draw.text(
+        (MARGIN + 250, y + 9), f"what the person uploaded ({len(instance_images)})", SOFT, small
+    )
     y += 42
     _tiles(sheet, instance_images, MARGIN, y)
     y += TILE + 26
