@@ -91,6 +91,17 @@ class House:
     def invoke(self, name: str, owner: str, **wanted: Any) -> Any:
         return self.client.post(f"/models/{name}/invoke", json=request_of(owner, **wanted))
 
+    def put(self, path: str, body: bytes) -> None:
+        file = self.objects / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(body)
+
+    def invoke_artifact(self, path: str, digest: str, owner: str, **wanted: Any) -> Any:
+        request = request_of(owner, **wanted)
+        del request["schema"]
+        given = {"schema": "atelier.invocation/1", "artifact": path, "adapter_digest": digest}
+        return self.client.post("/invocations", json={**given, "request": request})
+
     def invoke_later(self, name: str, owner: str, **wanted: Any) -> Future[Any]:
         return self.background.submit(self.invoke, name, owner, **wanted)
 
