@@ -8,6 +8,7 @@ from infra.local.objects import FileObjects
 from infra.local.upload_forms import hmac_signer
 from tasks.ports import Objects
 from tests.local.bench import TrainingBench
+from tests.local.endpoint_bench import EndpointBench
 
 
 @pytest.fixture
@@ -26,3 +27,10 @@ def bench(tmp_path: Path, objects: Objects) -> Iterator[TrainingBench]:
     yield bench
     for service in bench.services:
         service.close()
+
+
+@pytest.fixture
+def endpoints(tmp_path: Path, objects: Objects) -> Iterator[EndpointBench]:
+    bench = EndpointBench(tmp_path, objects)
+    yield bench
+    bench.close()

@@ -1,0 +1,201 @@
+"""The model server's life: started, asked for its health, restarted with backoff when it dies.
+
+Sources: sagemaker/latest/dg `your-algorithms-inference-code`, `mms-container-apis`.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from atelier.contracts.clock import Clock
+from atelier.contracts.container import (
+    ML_ROOT_VARIABLE,
+    MULTI_MODEL_VARIABLE,
+    PING_SECONDS,
+    PORT_VARIABLE,
+    SERVING_GRACE_SECONDS,
+)
+from infra.local import programs
+from infra.local.programs import Program, RunningProgram
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """How a model server is watched.
+
+    Attributes:
+        startup_seconds: how long it may take until its first healthy answer.
+        ping_seconds: within so much it must answer a ping.
+        ping_every_seconds: pause between pings in service; at the start it is asked more often.
+        unhealthy_pings: so many failed pings in a row, and it is restarted.
+        least_pause_seconds, most_pause_seconds: between restarts, doubling from one to the other.
+        settled_seconds: after so much service the next pause is the shortest again.
+        grace_seconds: from SIGTERM to SIGKILL.
+    """
+
+    startup_seconds: float = 600.0
+    ping_seconds: float = PING_SECONDS
+    ping_every_seconds: float = 5.0
+    unhealthy_pings: int = 3
+    least_pause_seconds: float = 0.5
+    most_pause_seconds: float = 30.0
+    settled_seconds: float = 60.0
+    grace_seconds: float = SERVING_GRACE_SECONDS
+
+
+class ModelServer:
+    """Keeps one `serve` program in service. `tick` and `close` belong to one thread.
+
+    Every start is a new `generation`: what was loaded into an earlier one is gone.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        *,
+        ml_root: Path,
+        log: Path,
+        http: httpx.Client,
+        clock: Clock,
+        settings: ServerSettings,
+    ) -> None:
+        """Prepare; the first `tick` starts it."""
+        self._program = program
+        self._ml_root = ml_root
+        self._log = log
+        self._http = http
+        self._clock = clock
+        self._settings = settings
+        self._running: RunningProgram | None = None
+        self._url = ""
+        self._changed = threading.Condition()
+        self._generation = 0
+        self._in_service = False
+        self._began_at = 0.0
+        self._next_start = 0.0
+        self._next_ping = 0.0
+        self._failed_pings = 0
+        self._failed_starts = 0
+
+    @property
+    def generation(self) -> int:
+        """How many servers were started so far."""
+        return self._generation
+
+    @property
+    def in_service(self) -> bool:
+        """It answered its last ping."""
+        return self._in_service
+
+    @property
+    def url(self) -> str:
+        """Where the present server listens."""
+        return self._url
+
+    def wait_in_service(self, seconds: float) -> int | None:
+        """Wait until a server is in service; return its generation, or None after `seconds`."""
+        with self._changed:
+            if self._changed.wait_for(lambda: self._in_service, timeout=max(0.0, seconds)):
+                return self._generation
+            return None
+
+    def tick(self) -> None:
+        """Start, ask or restart the server, whatever is due."""
+        now = self._clock.monotonic_seconds()
+        if self._running is None:
+            if now >= self._next_start:
+                self._start(now)
+        elif (code := self._running.exit_code) is not None:
+            self._died(f"exit code {code}")
+        elif not self._in_service and now - self._began_at > self._settings.startup_seconds:
+            self._died(f"not healthy within {self._settings.startup_seconds:g} s")
+        elif now >= self._next_ping:
+            self._ping()
+
+    def close(self) -> None:
+        """Stop the server: SIGTERM, grace, SIGKILL."""
+        self._set_in_service(value=False)
+        running, self._running = self._running, None
+        if running is None:
+            return
+        running.terminate()
+        latest = self._clock.monotonic_seconds() + self._settings.grace_seconds
+        while running.exit_code is None and self._clock.monotonic_seconds() < latest:
+            self._clock.sleep(0.02)
+        running.kill()
+
+    def _start(self, now: float) -> None:
+        port = _free_port()
+        self._url = f"http://127.0.0.1:{port}"
+        self._generation += 1
+        self._began_at = self._next_ping = now
+        self._failed_pings = 0
+        try:
+            self._running = programs.start(
+                self._program, log=self._log, environment=self._environment(port)
+            )
+        except OSError as problem:
+            self._died(str(problem))
+
+    def _environment(self, port: int) -> Mapping[str, str]:
+        return {
+            MULTI_MODEL_VARIABLE: "true",
+            PORT_VARIABLE: str(port),
+            ML_ROOT_VARIABLE: str(self._ml_root),
+        }
+
+    def _ping(self) -> None:
+        healthy = self._healthy()
+        settings = self._settings
+        self._failed_pings = 0 if healthy else self._failed_pings + 1
+        if healthy and not self._in_service:
+            self._set_in_service(value=True)
+        elif self._in_service and self._failed_pings >= settings.unhealthy_pings:
+            self._died(f"{self._failed_pings} pings without an answer of 200")
+            return
+        quiet = settings.ping_every_seconds if healthy else min(0.1, settings.ping_every_seconds)
+        if self._in_service and not healthy:
+            quiet = settings.ping_seconds
+        self._next_ping = self._clock.monotonic_seconds() + quiet
+
+    def _healthy(self) -> bool:
+        try:
+            answer = self._http.get(f"{self._url}/ping", timeout=self._settings.ping_seconds)
+        except httpx.HTTPError:
+            return False
+        return answer.status_code == httpx.codes.OK
+
+    def _died(self, why: str) -> None:
+        now = self._clock.monotonic_seconds()
+        if self._in_service and now - self._began_at > self._settings.settled_seconds:
+            self._failed_starts = 0
+        self._set_in_service(value=False)
+        if self._running is not None:
+            self._running.kill()
+            self._running = None
+        pause = self._settings.least_pause_seconds * 2.0 ** min(self._failed_starts, 30)
+        pause = min(pause, self._settings.most_pause_seconds)
+        self._failed_starts += 1
+        self._next_start = now + pause
+        logger.warning("model server: %s; started again in %.1f s; see %s", why, pause, self._log)
+
+    def _set_in_service(self, *, value: bool) -> None:
+        with self._changed:
+            self._in_service = value
+            self._changed.notify_all()
+
+
+def _free_port() -> int:
+    """Return a loopback port that is free now; who takes it first is decided when it is bound."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
