@@ -11,29 +11,21 @@ alpha survives; without it diffusers takes alpha = rank.
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
 
 from atelier.contracts import ids
 from atelier.contracts.adapter import AdapterCard
 from atelier.contracts.base_models import Family
 from atelier.contracts.documents import DocumentError, parse_json
 from atelier.contracts.errors import AdapterRejected
-from atelier.contracts.safetensors import SafetensorsHeader, TensorEntry, check_finite, read_header
 from atelier.lora.bank import AdapterWeights, ModuleShape
+from atelier.lora.tensor_file import read_tensors, write_tensors
 
 PREFIX = "unet."
 PARTS = ("lora_A", "lora_B")
 METADATA_KEY = "lora_adapter_metadata"
-DTYPES: Mapping[torch.dtype, str] = {
-    torch.float16: "F16",
-    torch.bfloat16: "BF16",
-    torch.float32: "F32",
-}
-TORCH_DTYPES: Mapping[str, torch.dtype] = {name: dtype for dtype, name in DTYPES.items()}
 
 
 def write_adapter(
@@ -55,21 +47,7 @@ def write_adapter(
         for part, tensor in zip(PARTS, (a, wide), strict=True):
             tensors[f"{PREFIX}{name}.{part}.weight"] = tensor.to(dtype)
     metadata = {**(about or {}), "format": "pt", METADATA_KEY: _lora_config(weights)}
-    header: dict[str, object] = {"__metadata__": dict(sorted(metadata.items()))}
-    parts = []
-    position = 0
-    for key, tensor in sorted(tensors.items()):
-        raw = tensor_bytes(tensor)
-        header[key] = {
-            "dtype": DTYPES[dtype],
-            "shape": list(tensor.shape),
-            "data_offsets": [position, position + len(raw)],
-        }
-        position += len(raw)
-        parts.append(raw)
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # readers map the data aligned
-    return b"".join([len(text).to_bytes(8, "little"), text, *parts])
+    return write_tensors(tensors, metadata)
 
 
 def read_adapter(
@@ -90,26 +68,27 @@ def read_adapter(
     Raises:
         AdapterRejected: with where, what was found and what is allowed.
     """
-    header = read_header(body)
-    check_finite(body, header)
-    rank, alpha = _read_config(header, max_rank)
-    entries = {entry.key: entry for entry in header.tensors}
-    raw = bytearray(body)
+    tensors, metadata = read_tensors(body)
+    rank, alpha = _read_config(metadata, max_rank)
     matrices = {}
     for name, shape in shapes.items():
         keys = [f"{PREFIX}{name}.{part}.weight" for part in PARTS]
-        found = [entries.pop(key) for key in keys if key in entries]
-        if not found:
+        present = [key for key in keys if key in tensors]
+        if not present:
             continue
-        if len(found) != 2:
-            raise _rejected(name, f"{found[0].key} alone", "both lora_A and lora_B")
+        if len(present) != 2:
+            raise _rejected(name, f"{present[0]} alone", "both lora_A and lora_B")
         own = shape.at_rank(rank)
         b_shape = (*own.b, 1, 1) if own.is_convolution else own.b
-        a = _tensor(raw, found[0], own.a)
-        matrices[name] = (a, _tensor(raw, found[1], b_shape).view(own.b))
-    if entries:
-        first = min(entries)
-        raise _rejected(first, f"{len(entries)} unknown tensors", "modules of this base model")
+        a, b = (tensors.pop(key) for key in keys)
+        for key, tensor, allowed in zip(keys, (a, b), (own.a, b_shape), strict=True):
+            if tensor.shape != allowed:
+                raise _rejected(key, f"shape {tuple(tensor.shape)}", f"{allowed} at rank {rank}")
+        matrices[name] = (a, b.view(own.b))
+    if tensors:
+        raise _rejected(
+            min(tensors), f"{len(tensors)} unknown tensors", "modules of this base model"
+        )
     return AdapterWeights(rank, alpha, matrices)
 
 
@@ -133,14 +112,6 @@ def check_card(
             raise _rejected(f"adapter.json {where}", str(found)[:80], str(allowed)[:80])
 
 
-def tensor_bytes(tensor: Tensor) -> bytes:
-    """Return a tensor's values, row after row, little-endian."""
-    if sys.byteorder != "little":
-        raise RuntimeError("adapter files are little-endian and so are the machines we run on")
-    flat = tensor.detach().to("cpu").contiguous().view(-1)
-    return flat.view(torch.uint8).numpy().tobytes()
-
-
 def _lora_config(weights: AdapterWeights) -> str:
     """Return PEFT's LoraConfig, its keys prefixed as diffusers packs them."""
     rank, alpha = weights.rank, weights.alpha
@@ -157,8 +128,8 @@ def _lora_config(weights: AdapterWeights) -> str:
     return json.dumps({f"{PREFIX}{key}": value for key, value in config.items()}, sort_keys=True)
 
 
-def _read_config(header: SafetensorsHeader, max_rank: int) -> tuple[int, float]:
-    text = header.metadata.get(METADATA_KEY)
+def _read_config(metadata: Mapping[str, str], max_rank: int) -> tuple[int, float]:
+    text = metadata.get(METADATA_KEY)
     if text is None:
         raise _rejected(METADATA_KEY, "nothing", "PEFT's LoraConfig; alpha is unknown without it")
     try:
@@ -176,14 +147,6 @@ def _read_config(header: SafetensorsHeader, max_rank: int) -> tuple[int, float]:
         if config.get(f"{PREFIX}{variant}"):
             raise _rejected(f"{METADATA_KEY} {variant}", "set", "one rank and alpha, plain LoRA")
     return rank, float(alpha)
-
-
-def _tensor(raw: bytearray, entry: TensorEntry, shape: tuple[int, ...]) -> Tensor:
-    if entry.shape != shape:
-        raise _rejected(entry.key, f"shape {entry.shape}", f"{shape} for this base model and rank")
-    dtype = TORCH_DTYPES[entry.dtype]
-    count = (entry.end - entry.begin) // dtype.itemsize
-    return torch.frombuffer(raw, dtype=dtype, count=count, offset=entry.begin).view(shape)
 
 
 def _rejected(where: str, found: str, allowed: str) -> AdapterRejected:

@@ -13,8 +13,8 @@ import torch
 
 from atelier.contracts.errors import AdapterRejected
 from atelier.contracts.slot_layout import SlotLayout, SlotMatrix, align, pack, unpack
-from atelier.lora.adapter_file import DTYPES, TORCH_DTYPES, tensor_bytes
 from atelier.lora.bank import AdapterWeights, ModuleShape
+from atelier.lora.tensor_file import DTYPES, TORCH_DTYPES, tensor_bytes
 
 
 def write_slots(
