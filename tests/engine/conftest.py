@@ -24,7 +24,7 @@ def pytest_report_header() -> str:
     return "engine: no */conformance/cases.jsonl beside the checkout; nothing recorded is compared"
 
 
-@pytest.fixture()
+@pytest.fixture
 def world() -> World:
     return World()
 

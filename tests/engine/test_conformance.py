@@ -26,9 +26,7 @@ def difference(case: dict) -> str | None:
 
 def test_every_recorded_case_agrees_or_stands_among_those_that_do_not_yet():
     differing = {case["id"]: difference(case) for case in recorded_cases()}
-    unlisted = {
-        case: words for case, words in differing.items() if words and case not in NOT_YET
-    }
+    unlisted = {case: words for case, words in differing.items() if words and case not in NOT_YET}
     assert unlisted == {}
 
 

@@ -46,7 +46,9 @@ def test_a_failing_branch_aborts_its_siblings_and_is_caught(world):
     world.functions.answers("bad", TaskFailure("Bad", "luck"))
     world.functions.answers("endless", None)
     catch = [{"ErrorEquals": ["Bad"], "Next": "Caught", "ResultPath": "$.error"}]
-    fan = parallel({"Endless": task("endless")}, {"Bad": task("bad")}, {"Wait": wait(5)}, Catch=catch)
+    fan = parallel(
+        {"Endless": task("endless")}, {"Bad": task("bad")}, {"Wait": wait(5)}, Catch=catch
+    )
     arn = world.run({"Fan": fan, "Caught": CAUGHT}, {"kept": 1})
     assert output(world, arn) == {"kept": 1, "error": {"Error": "Bad", "Cause": "luck"}}
     types = world.types(arn)
@@ -78,7 +80,7 @@ def test_a_branch_sees_outer_variables_and_keeps_its_own(world):
     del states["Fan"]["End"]
     arn = world.run(states)
     assert world.engine.describe_execution(arn).error == "States.Runtime"
-    exited = [e for e in world.history(arn) if e["type"] == "ParallelStateExited"][0]
+    exited = next(e for e in world.history(arn) if e["type"] == "ParallelStateExited")
     assert json.loads(exited["stateExitedEventDetails"]["output"]) == [{"o": "seen", "m": "inner"}]
 
 

@@ -123,7 +123,11 @@ def test_variables_are_seen_from_the_next_state_on(world):
             "Assign": {"n.$": "$.n", "word": "hello"},
             "Next": "Use",
         },
-        "Use": {"Type": "Pass", "Parameters": {"both.$": "States.Format('{} {}', $word, $n)"}, "End": True},
+        "Use": {
+            "Type": "Pass",
+            "Parameters": {"both.$": "States.Format('{} {}', $word, $n)"},
+            "End": True,
+        },
     }
     arn = world.run(states)
     assert output(world, arn) == {"both": "hello 1"}

@@ -7,6 +7,7 @@ https://docs.aws.amazon.com/step-functions/latest/dg/connect-to-resource.html
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 
 import pytest
 
@@ -91,7 +92,7 @@ def test_full_jitter_draws_from_nothing_to_the_delay_and_the_same_for_the_same_e
     }
     arn = world.run({"Work": task(Retry=[retry])})
     times = world.times(arn, "TaskScheduled")
-    delays = [after - before for before, after in zip(times, times[1:], strict=False)]
+    delays = [after - before for before, after in pairwise(times)]
     assert all(0 <= delay <= 100 for delay in delays)
     assert len(set(delays)) == 40
     assert 30 < sum(delays) / len(delays) < 70
@@ -132,7 +133,9 @@ def test_the_context_object_tells_the_retry_count(world):
 
 
 def test_a_retried_callback_has_a_new_token_and_the_old_one_is_over(world):
-    arn = world.start({"Ask": callback(TimeoutSeconds=10, Retry=[{"ErrorEquals": ["States.Timeout"]}])})
+    arn = world.start(
+        {"Ask": callback(TimeoutSeconds=10, Retry=[{"ErrorEquals": ["States.Timeout"]}])}
+    )
     world.engine.run_for(11)
     first, second = tokens(world)
     assert first != second

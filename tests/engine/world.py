@@ -59,9 +59,7 @@ class World:
         self.engine = self._boot()
 
     def _boot(self) -> Engine:
-        engine = Engine(
-            store=self.store, tasks=self.functions, clock=self.clock, batch=self.batch
-        )
+        engine = Engine(store=self.store, tasks=self.functions, clock=self.clock, batch=self.batch)
         engine.subscribe(self.events.append)
         return engine
 
@@ -74,7 +72,9 @@ class World:
         """Register a machine of these states, the first of them its start, and start it."""
         definition = {"StartAt": next(iter(states)), "States": states, **top}
         self.engine.register("machine", definition)
-        begun = self.engine.start_execution("machine", name=name, input={} if given is None else given)
+        begun = self.engine.start_execution(
+            "machine", name=name, input={} if given is None else given
+        )
         self.engine.run_due()
         return begun.arn
 
