@@ -51,11 +51,14 @@ def _output(request: str, failure: Failure) -> dict[str, Any]:
 
 
 def _request_of(data: Mapping[str, Any], execution: str, *, ports: Ports) -> RequestRecord | None:
-    """Return the request that this execution carries, or None."""
+    """Return the request that this execution carries, or None.
+
+    A late repetition finds a request that a person retried meanwhile: another execution carries it.
+    """
     onboarding = data.get("onboarding")
-    if isinstance(onboarding, Mapping) and isinstance(onboarding.get("request"), str):
-        # Register gave it to this execution, or an operator did who forked one.
-        return _read(onboarding["request"], ports=ports)
+    if "resume_at" in data and isinstance(onboarding, Mapping):
+        # An operator forked an execution and named the request that the fork carries on.
+        return _read(str(onboarding.get("request")), ports=ports)
     for request in _candidates(data, execution, ports=ports):
         record = _read(request, ports=ports)
         if record is not None and record.execution == execution:
@@ -66,6 +69,9 @@ def _request_of(data: Mapping[str, Any], execution: str, *, ports: Ports) -> Req
 def _candidates(data: Mapping[str, Any], execution: str, *, ports: Ports) -> list[str]:
     named = ids.split_execution_name(execution)
     found = [named[0]] if named else []
+    onboarding = data.get("onboarding")
+    if isinstance(onboarding, Mapping):
+        found.append(str(onboarding.get("request")))
     try:
         asked = read_input({k: v for k, v in data.items() if k not in FAILURE_FIELDS})
         found.append(normalise(asked, now=ports.clock.now()).request)
