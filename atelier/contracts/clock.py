@@ -95,7 +95,8 @@ def from_iso(text: str) -> datetime:
     """Read an ISO 8601 time with a timezone; any fraction of up to 9 digits is taken.
 
     Raises:
-        ValueError: the text is no ISO 8601 time or names no timezone.
+        ValueError: the text is no ISO 8601 time, names no timezone, or lies before year 1 or
+            after year 9999 in UTC.
     """
     head, dot, tail = text.partition(".")
     if dot:
@@ -104,4 +105,7 @@ def from_iso(text: str) -> datetime:
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError(f"{text!r} names no timezone; write it with Z or an offset")
-    return moment.astimezone(UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as problem:
+        raise ValueError(f"{text!r} lies outside years 1 to 9999 in UTC") from problem

@@ -100,7 +100,7 @@ def parse_json(text: bytes | str, *, max_bytes: int = MAX_DOCUMENT_BYTES) -> Any
     if len(body) > max_bytes:
         raise DocumentError("$", f"{len(body):,} bytes; at most {max_bytes:,} are read")
     try:
-        return json.loads(
+        value = json.loads(
             body.decode("utf-8"),
             object_pairs_hook=_unique_pairs,
             parse_constant=_refuse_constant,
@@ -110,6 +110,35 @@ def parse_json(text: bytes | str, *, max_bytes: int = MAX_DOCUMENT_BYTES) -> Any
         raise
     except (ValueError, RecursionError) as problem:
         raise DocumentError("$", f"no readable JSON: {problem}") from problem
+    check_plain(value)
+    return value
+
+
+def check_plain(value: object, where: str = "$", *, depth: int = 0) -> None:
+    """Check that `value` is plain JSON: our depth, keys and texts that UTF-8 holds, no NaN.
+
+    Raises:
+        DocumentError: it is not.
+    """
+    level = [value]
+    while level:
+        if depth > MAX_DEPTH:
+            raise DocumentError(where, f"nested deeper than {MAX_DEPTH}")
+        inner: list[object] = []
+        for item in level:
+            if isinstance(item, Mapping):
+                for key in item:
+                    _check_text(key, where)
+                inner.extend(item.values())
+            elif isinstance(item, list | tuple):
+                inner.extend(item)
+            elif isinstance(item, str):
+                _check_text(item, where)
+            elif isinstance(item, float):
+                _expect(math.isfinite(item), where, "a finite number", item)
+            else:
+                _expect(item is None or isinstance(item, int), where, "plain JSON", item)
+        level, depth = inner, depth + 1
 
 
 def canonical_json(value: object) -> bytes:
@@ -151,6 +180,7 @@ def _decode(kind: Any, given: object, where: str, depth: int) -> object:
         raise DocumentError(where, f"nested deeper than {MAX_DEPTH}")
     origin = get_origin(kind)
     if kind is Any:
+        check_plain(given, where, depth=depth)
         return given
     if origin in {Union, types.UnionType}:
         return _decode_union(kind, given, where, depth)
@@ -160,7 +190,10 @@ def _decode(kind: Any, given: object, where: str, depth: int) -> object:
         _expect(isinstance(given, Mapping), where, "an object", given)
         _, value_kind = get_args(kind)
         pairs = cast("Mapping[str, object]", given).items()
-        return {str(k): _decode(value_kind, v, f"{where}.{k}", depth + 1) for k, v in pairs}
+        return {
+            _check_text(k, where): _decode(value_kind, v, f"{where}.{k}", depth + 1)
+            for k, v in pairs
+        }
     if origin is typing.Literal:
         _expect(given in get_args(kind), where, f"one of {list(get_args(kind))}", given)
         return given
@@ -193,9 +226,11 @@ def _decode_plain(kind: Any, given: object, where: str) -> object:
             isinstance(given, int) and not isinstance(given, bool), where, "a whole number", given
         )
         return given
-    if kind in {str, bool}:
-        _expect(isinstance(given, kind), where, "text" if kind is str else "true or false", given)
+    if kind is bool:
+        _expect(isinstance(given, bool), where, "true or false", given)
         return given
+    if kind is str:
+        return _check_text(given, where)
     raise TypeError(f"{where}: our documents hold no {kind!r}")
 
 
@@ -258,6 +293,17 @@ def _decode_dataclass(kind: Any, given: object, where: str, depth: int) -> objec
 @lru_cache(maxsize=256)
 def _hints(kind: type) -> dict[str, Any]:
     return typing.get_type_hints(kind)
+
+
+def _check_text(given: object, where: str) -> str:
+    _expect(isinstance(given, str), where, "text", given)
+    text = cast("str", given)
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as problem:
+            raise DocumentError(where, "text with half a surrogate pair") from problem
+    return text
 
 
 def _expect(holds: bool, where: str, what: str, found: object) -> None:  # noqa: FBT001 - a check

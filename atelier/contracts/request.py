@@ -6,7 +6,8 @@ It starts from the API, from a completed upload, or by hand in the console, wher
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -26,6 +27,7 @@ MAX_SAMPLES = 16
 MAX_PHOTOS = 50
 MIN_PHOTOS = 4
 DEFAULT_DEADLINE_SECONDS = 24 * 3600
+MIN_DEADLINE_SECONDS = 60
 MAX_DEADLINE_SECONDS = 7 * 24 * 3600
 
 
@@ -198,18 +200,11 @@ def normalise(given: OnboardingInput, *, now: datetime) -> OnboardingRequest:
         InvalidRequest: with the field, what was found and what is allowed.
     """
     base = base_model(given.base)
-    try:
-        owner = ids.owner_of(given.tenant, given.user_id)
-        chosen = preset(given.base, given.preset).hyperparameters
-        if given.hyperparameters:
-            merged = {**encode(chosen), **given.hyperparameters}
-            if "rank" in given.hyperparameters and "alpha" not in given.hyperparameters:
-                merged["alpha"] = float(merged["rank"])
-            chosen = decode(Hyperparameters, merged, "$.hyperparameters")
-        if not 60 <= given.deadline_seconds <= MAX_DEADLINE_SECONDS:
-            raise ValueError(  # noqa: TRY301 - one place turns problems into InvalidRequest
-                f"deadline_seconds {given.deadline_seconds}; 60 to {MAX_DEADLINE_SECONDS} allowed"
-            )
+    for field, check in _CHECKS.items():
+        with _naming(field):
+            check(given)
+    owner = ids.owner_of(given.tenant, given.user_id)
+    with _naming("$"):
         return OnboardingRequest(
             request=request_id(given, owner),
             tenant=given.tenant,
@@ -218,7 +213,7 @@ def normalise(given: OnboardingInput, *, now: datetime) -> OnboardingRequest:
             model=given.model,
             base=given.base,
             preset=given.preset,
-            hyperparameters=chosen,
+            hyperparameters=_hyperparameters(given),
             photos=given.photos,
             subject=given.subject,
             trigger=given.trigger if given.trigger is not None else base.trigger,
@@ -230,10 +225,48 @@ def normalise(given: OnboardingInput, *, now: datetime) -> OnboardingRequest:
             new_version=given.new_version,
             priority=given.priority,
         )
+
+
+def _hyperparameters(given: OnboardingInput) -> Hyperparameters:
+    chosen = preset(given.base, given.preset).hyperparameters
+    if not given.hyperparameters:
+        return chosen
+    changed = {**encode(chosen), **given.hyperparameters}
+    if "rank" in given.hyperparameters and "alpha" not in given.hyperparameters:
+        changed["alpha"] = 0.0  # It follows the rank.
+    return decode(Hyperparameters, changed, "$.hyperparameters")
+
+
+def _deadline_seconds(given: OnboardingInput) -> None:
+    if not MIN_DEADLINE_SECONDS <= given.deadline_seconds <= MAX_DEADLINE_SECONDS:
+        raise ValueError(
+            f"deadline_seconds {given.deadline_seconds}; "
+            f"{MIN_DEADLINE_SECONDS} to {MAX_DEADLINE_SECONDS} are allowed"
+        )
+
+
+_CHECKS: Mapping[str, Callable[[OnboardingInput], object]] = {
+    "tenant": lambda given: ids.check_tenant(given.tenant),
+    "user_id": lambda given: ids.check_user(given.user_id),
+    "model": lambda given: ids.check_model(given.model),
+    "photos": lambda given: keys.check_prefix(given.photos),
+    "idempotency_key": lambda given: (
+        given.idempotency_key is None or ids.request_from_key("", given.idempotency_key)
+    ),
+    "hyperparameters": _hyperparameters,
+    "deadline_seconds": _deadline_seconds,
+}
+"""What is checked field by field, so that an error names the field."""
+
+
+@contextmanager
+def _naming(field: str) -> Iterator[None]:
+    try:
+        yield
     except DocumentError as problem:
         raise _invalid(problem) from problem
     except ValueError as problem:
-        raise _invalid(DocumentError("$", str(problem))) from problem
+        raise InvalidRequest(str(problem), where=field, problem=str(problem)) from problem
 
 
 def request_id(given: OnboardingInput, owner: str) -> str:

@@ -8,8 +8,6 @@ the format allows: bounded header, few dtypes, no holes, no overlap, finite valu
 from __future__ import annotations
 
 import re
-import sys
-from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
@@ -22,6 +20,19 @@ MAX_TENSORS = 10_000
 MAX_DIMENSIONS = 6
 MAX_DIMENSION = 2**24
 ITEM_BYTES = {"F16": 2, "BF16": 2, "F32": 4}
+_CHUNK_BYTES = 4 * 1024 * 1024
+
+
+def _where_ones(mask: int) -> bytes:
+    return bytes(byte & mask == mask for byte in range(256))
+
+
+_EXPONENT: Mapping[str, tuple[tuple[int, bytes], ...]] = {
+    "F32": ((3, _where_ones(0x7F)), (2, _where_ones(0x80))),
+    "BF16": ((1, _where_ones(0x7F)), (0, _where_ones(0x80))),
+    "F16": ((1, _where_ones(0x7C)),),
+}
+"""Where the exponent's bits lie in a little-endian item: (byte, table that marks all ones)."""
 _KEY = re.compile(r"[A-Za-z0-9_]+(?:\.[A-Za-z0-9_]+){0,31}")
 
 
@@ -89,18 +100,23 @@ def check_finite(body: bytes | memoryview, header: SafetensorsHeader) -> None:
         AdapterRejected: naming the first tensor with a NaN or an infinity.
     """
     for entry in header.tensors:
-        if not _all_finite(bytes(body[entry.begin : entry.end]), entry.dtype):
+        if not _all_finite(memoryview(body)[entry.begin : entry.end], entry.dtype):
             raise _rejected(entry.key, "NaN or infinity", "finite values")
 
 
-def _all_finite(raw: bytes, dtype: str) -> bool:
-    # A float is not finite exactly when all bits of its exponent are ones.
-    words = array("I" if ITEM_BYTES[dtype] == 4 else "H", raw)
-    if sys.byteorder == "big":
-        words.byteswap()
-    mask = {"F32": 0x7F800000, "F16": 0x7C00, "BF16": 0x7F80}[dtype]
-    # Distinct words first: weights repeat little, but zeros (fresh LoRA B) repeat a lot.
-    return all(word & mask != mask for word in set(words))
+def _all_finite(raw: memoryview, dtype: str) -> bool:
+    # A float is not finite exactly when all bits of its exponent are ones. One column of bytes per
+    # part of the exponent, each byte turned into 1 where its part is all ones, then both together:
+    # as fast as memory, without a third-party library.
+    size = ITEM_BYTES[dtype]
+    for start in range(0, len(raw), _CHUNK_BYTES):
+        chunk = raw[start : start + _CHUNK_BYTES]
+        suspects = -1
+        for byte, all_ones in _EXPONENT[dtype]:
+            suspects &= int.from_bytes(chunk[byte::size].tobytes().translate(all_ones), "little")
+        if suspects:
+            return False
+    return True
 
 
 def _entry(key: str, given: object, start: int) -> TensorEntry:
@@ -109,7 +125,7 @@ def _entry(key: str, given: object, start: int) -> TensorEntry:
     if not isinstance(given, dict) or set(given) != {"dtype", "shape", "data_offsets"}:
         raise _rejected(key, "its entry", "dtype, shape and data_offsets")
     dtype, shape, offsets = given["dtype"], given["shape"], given["data_offsets"]
-    if dtype not in ITEM_BYTES:
+    if not isinstance(dtype, str) or dtype not in ITEM_BYTES:
         raise _rejected(key, f"dtype {dtype!r}"[:80], f"one of {sorted(ITEM_BYTES)}")
     if not _whole_numbers(shape, MAX_DIMENSIONS, 1, MAX_DIMENSION):
         raise _rejected(key, f"shape {shape!r}"[:80], f"up to {MAX_DIMENSIONS} sizes of 1 or more")
