@@ -1,1 +1,14 @@
-"""The deterministic, event-sourced interpreter of state machines; its door is `engine`."""
+"""The deterministic, event-sourced interpreter of state machines; its door is `engine`.
+
+definition   the frozen states; `parse` reads them, `fields` refuses what nobody reads
+expressions  `paths` with `filters`, `intrinsics`, `templates`, `choices`
+core         `visit`: the stages of a visit to one state; `retries`; `teststate`: all in one
+fold         `execution`: happenings in, events and effects out; inside, `fold` moves from state to
+             state, `attempts` keeps the tasks, `fans` Parallel and Map, `timers` what is awaited
+history      `history` and `taskevents` shape the events, `recorder` numbers and limits them
+store        the `HistoryStore` protocol and one in memory; `sqlite_store`: the durable one
+host         `host` advances, commits, acts and recovers; `lambda_tasks` is its side of Lambda;
+             `registry`, `tokens` and `status_events` serve it; `engine` is what callers see
+
+Everything above the store is pure: no clock, no threads, no input or output, seeded randomness.
+"""

@@ -11,10 +11,12 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from atelier.contracts.clock import Clock
 from workflows.engine.errors import (
+    CAUSE_LIMIT_CHARACTERS,
+    ERROR_LIMIT_CHARACTERS,
     DoesNotExist,
     EngineError,
     ExecutionAlreadyExists,
@@ -52,7 +54,7 @@ from workflows.engine.lambda_tasks import (
     TaskSuccess,
     is_lambda,
 )
-from workflows.engine.registry import Registry
+from workflows.engine.registry import Registered, Registry
 from workflows.engine.sqlite_store import SqliteHistoryStore
 from workflows.engine.status_events import StatusEvents, Subscriber
 from workflows.engine.store import (
@@ -82,6 +84,7 @@ __all__ = [
     "MemoryHistoryStore",
     "Page",
     "Recovery",
+    "Registered",
     "Report",
     "SqliteHistoryStore",
     "StartedExecution",
@@ -102,9 +105,7 @@ __all__ = [
 _log: Final = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
-ERROR_LIMIT_CHARACTERS: Final = 256
-CAUSE_LIMIT_CHARACTERS: Final = 32_768
-HISTORY_PAGE_EVENTS: Final = 1_000
+PAGE_LIMIT: Final = 1_000
 _LONGEST_NAP_SECONDS: Final = 0.5
 
 
@@ -190,6 +191,14 @@ class Engine:
         with self._lock:
             return self._registry.register(name, definition, substitutions or {}).arn
 
+    def describe_state_machine(self, machine: str) -> Registered:
+        """Return a state machine by name or ARN, its placeholders filled in.
+
+        Raises:
+            StateMachineDoesNotExist: there is none.
+        """
+        return self._registry.find(machine)
+
     def subscribe(self, subscriber: Subscriber) -> None:
         """Tell `subscriber` every change of an execution's status from now on."""
         self._status_events.subscribe(subscriber)
@@ -264,7 +273,7 @@ class Engine:
         """
         _check_told(error, cause)
         with self._lock:
-            self.describe_execution(execution_arn)
+            self._host.ensure_open(self.describe_execution(execution_arn))
             self._host.fold([(execution_arn, Stopped(error, cause))])
             return self.describe_execution(execution_arn).stop_date or self._clock.now()
 
@@ -302,7 +311,12 @@ class Engine:
         Raises:
             StateMachineDoesNotExist: there is no such state machine.
             InvalidToken: `next_token` comes from elsewhere.
+            ValidationError: there is no such status, or `max_results` is outside 1…1000.
         """
+        if not 0 < max_results <= PAGE_LIMIT:
+            raise ValidationError(f"max_results is 1 to {PAGE_LIMIT}, not {max_results}")
+        if status is not None and status not in ExecutionStatus.__members__:
+            raise ValidationError(f"status is one of {', '.join(ExecutionStatus)}, not {status!r}")
         skip = _position(next_token, 0)
         machine_arn = None if machine is None else self._registry.find(machine).arn
         wanted = None if status is None else ExecutionStatus(status)
@@ -314,7 +328,7 @@ class Engine:
         self,
         execution_arn: str,
         *,
-        max_results: int = HISTORY_PAGE_EVENTS,
+        max_results: int = PAGE_LIMIT,
         reverse: bool = False,
         next_token: str | None = None,
     ) -> Page[HistoryEvent]:
@@ -325,8 +339,8 @@ class Engine:
             InvalidToken: `next_token` comes from elsewhere.
             ValidationError: `max_results` is outside 1…1000.
         """
-        if not 0 < max_results <= HISTORY_PAGE_EVENTS:
-            raise ValidationError(f"max_results is 1 to {HISTORY_PAGE_EVENTS}, not {max_results}")
+        if not 0 < max_results <= PAGE_LIMIT:
+            raise ValidationError(f"max_results is 1 to {PAGE_LIMIT}, not {max_results}")
         self.describe_execution(execution_arn)
         beyond = _position(next_token, 2**31 if reverse else 0)
         found = self._store.events(
@@ -392,8 +406,12 @@ class Engine:
         execution_arn, attempt = read_token(self._token_key, token)
         if self._host.awaits(execution_arn, attempt):
             return execution_arn, attempt
-        if self._store.find(execution_arn) is None:
+        record = self._store.find(execution_arn)
+        if record is None:
             raise TaskDoesNotExist("Task Does Not Exist: its execution is not known here")
+        self._host.ensure_open(record)
+        if self._host.awaits(execution_arn, attempt):
+            return execution_arn, attempt
         raise TaskTimedOut(
             "Task Timed Out: the attempt was answered before, ran out of time, or its execution "
             "has ended"
@@ -481,10 +499,14 @@ def _position(token: str | None, start: int) -> int:
 
 
 def _check_told(error: str | None, cause: str | None) -> None:
-    told: tuple[tuple[str, Any, int], ...] = (
+    told: tuple[tuple[str, str | None, int], ...] = (
         ("error", error, ERROR_LIMIT_CHARACTERS),
         ("cause", cause, CAUSE_LIMIT_CHARACTERS),
     )
     for name, text, limit in told:
-        if text is not None and len(text) > limit:
+        if text is None:
+            continue
+        if len(text) > limit:
             raise ValidationError(f"{name} has {len(text)} characters; at most {limit} are taken")
+        if text.encode(errors="replace").decode() != text:
+            raise ValidationError(f"{name} holds half a character, which UTF-8 cannot carry")

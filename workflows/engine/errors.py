@@ -20,6 +20,8 @@ Source: https://docs.aws.amazon.com/step-functions/latest/apireference/CommonErr
 
 from __future__ import annotations
 
+from typing import Final
+
 
 class EngineError(Exception):
     """Anything that the engine refuses to do for a caller."""
@@ -111,6 +113,20 @@ class TaskTimedOut(TooLate):
     """The token's task attempt is over: answered, timed out, or its execution has ended."""
 
 
+ERROR_LIMIT_CHARACTERS: Final = 256
+CAUSE_LIMIT_CHARACTERS: Final = 32_768
+
+
+def told_error(error: str) -> str:
+    """Return an error name as a history can carry it: cut to AWS's limit, in whole characters."""
+    return error[:ERROR_LIMIT_CHARACTERS].encode(errors="replace").decode()
+
+
+def told_cause(cause: str) -> str:
+    """Return a cause as a history can carry it: cut to AWS's limit, in whole characters."""
+    return cause[:CAUSE_LIMIT_CHARACTERS].encode(errors="replace").decode()
+
+
 class StateFailure(Exception):
     """A state fails with an error name that Retry and Catch can match.
 
@@ -125,11 +141,11 @@ class StateFailure(Exception):
         self.cause = cause
 
 
-RUNTIME = "States.Runtime"
-TIMEOUT = "States.Timeout"
-HEARTBEAT_TIMEOUT = "States.HeartbeatTimeout"
-TASK_FAILED = "States.TaskFailed"
-DATA_LIMIT_EXCEEDED = "States.DataLimitExceeded"
-INTRINSIC_FAILURE = "States.IntrinsicFailure"
-RESULT_PATH_MATCH_FAILURE = "States.ResultPathMatchFailure"
-ALL = "States.ALL"
+RUNTIME: Final = "States.Runtime"
+TIMEOUT: Final = "States.Timeout"
+HEARTBEAT_TIMEOUT: Final = "States.HeartbeatTimeout"
+TASK_FAILED: Final = "States.TaskFailed"
+DATA_LIMIT_EXCEEDED: Final = "States.DataLimitExceeded"
+INTRINSIC_FAILURE: Final = "States.IntrinsicFailure"
+RESULT_PATH_MATCH_FAILURE: Final = "States.ResultPathMatchFailure"
+ALL: Final = "States.ALL"

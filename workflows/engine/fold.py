@@ -30,7 +30,7 @@ from workflows.engine.definition import (
     TaskState,
     WaitState,
 )
-from workflows.engine.errors import RUNTIME, StateFailure
+from workflows.engine.errors import RUNTIME, StateFailure, told_cause
 from workflows.engine.fans import Fans
 from workflows.engine.happenings import CancelTask, Effect, Purpose, SetTimer, StartTask
 from workflows.engine.history import NOT_TRUNCATED, error_details
@@ -313,8 +313,10 @@ class Fold:
 def _explained(visit: Visit, failure: StateFailure) -> Failed:
     return Failed(
         failure.error,
-        f"An error occurred while executing the state '{visit.state.name}' (entered at the event "
-        f"id #{visit.entered_event}). {failure.cause}",
+        told_cause(
+            f"An error occurred while executing the state '{visit.state.name}' (entered at the "
+            f"event id #{visit.entered_event}). {failure.cause}"
+        ),
     )
 
 

@@ -18,7 +18,7 @@ from datetime import datetime
 from typing import Final
 
 from atelier.contracts.clock import Clock
-from workflows.engine.errors import RUNTIME
+from workflows.engine.errors import RUNTIME, told_cause
 from workflows.engine.execution import Closing, Execution, ExecutionStatus, Step
 from workflows.engine.happenings import (
     Abandoned,
@@ -124,9 +124,10 @@ class Host:
         self._live[record.arn] = _Live(self._make(record), record)
         self.fold([(record.arn, Started())])
 
-    def is_open(self, execution_arn: str) -> bool:
-        """Say whether an execution is in memory."""
-        return execution_arn in self._live
+    def ensure_open(self, record: ExecutionRecord) -> None:
+        """Take up an execution that runs, according to its record, but is not in memory yet."""
+        if record.status is ExecutionStatus.RUNNING and record.arn not in self._live:
+            self._take_up(record)
 
     def awaits(self, execution_arn: str, attempt: int) -> bool:
         """Say whether a task attempt still has no outcome."""
@@ -179,7 +180,7 @@ class Host:
             self._announce.tell(record)
         for execution_arn, error in batch.broken.items():
             live = self._live.pop(execution_arn)
-            self._abandon(live.record, f"The engine failed on it: {type(error).__name__}: {error}")
+            self._abandon(live.record, told_cause(f"The engine failed on it: {error!r}"))
 
     def _advance(self, happenings: Sequence[tuple[str, Happening]]) -> _Batch:
         now = self._clock.now()
@@ -283,7 +284,7 @@ class Host:
             execution = self._refold(record, journal)
         except Exception as error:  # noqa: BLE001 - one execution never harms another
             _log.warning("%s cannot go on: %s", record.arn, error)
-            self._abandon(record, f"The engine cannot go on with it: {error}")
+            self._abandon(record, told_cause(f"The engine cannot go on with it: {error}"))
             return str(error)
         self._live[record.arn] = _Live(execution, record, len(journal))
         self._perform(record.arn, execution.pending())

@@ -20,14 +20,25 @@ _SORTED: Final = json.JSONEncoder(
 )
 
 
+def _refuse_constant(name: str) -> Json:
+    raise ValueError(f"{name} is not JSON")
+
+
+_DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant)
+
+
 def encode(value: Json) -> str:
-    """Write `value` as compact JSON.
+    """Write `value` as compact JSON that UTF-8 can carry.
 
     Raises:
-        ValueError: it holds NaN or an infinity, which JSON does not know.
+        ValueError: it holds NaN or an infinity, which JSON does not know, or half a character.
         TypeError: it is no JSON value.
+        RecursionError: it is nested too deeply.
     """
-    return _ENCODER.encode(value)
+    text = _ENCODER.encode(value)
+    if not text.isascii():
+        text.encode()
+    return text
 
 
 def canonical(value: Json) -> str:
@@ -42,15 +53,23 @@ def decode(text: str) -> Json:
         ValueError: the text is not JSON.
     """
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
+        return _DECODER.decode(text)
     except RecursionError:
         raise ValueError("the JSON is nested too deeply to be read") from None
 
 
+def copied(value: Json) -> Json:
+    """Return a copy that shares nothing with `value` which can change, by way of its JSON.
+
+    Raises:
+        ValueError: it holds NaN or an infinity, or is nested too deeply.
+        TypeError: it is no JSON value.
+    """
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    return decode(encode(value))
+
+
 def size_bytes(text: str) -> int:
     """Return how many bytes `text` takes as UTF-8."""
-    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
-
-
-def _refuse_constant(name: str) -> Json:
-    raise ValueError(f"{name} is not JSON")
+    return len(text) if text.isascii() else len(text.encode())

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeAlias
 
 from workflows.engine.definition import Pattern, Resource
+from workflows.engine.errors import told_cause, told_error
 from workflows.engine.happenings import Happening, StartTask, TaskErred, TaskReturned
-from workflows.engine.jsontext import Json, decode, encode
+from workflows.engine.jsontext import Json, copied, encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,7 @@ def call_of(execution_arn: str, begun: StartTask) -> TaskCall:
     return TaskCall(
         id=f"{execution_arn}#{begun.attempt}",
         function=function,
-        payload=decode(encode(payload)),
+        payload=copied(payload),
         execution_arn=execution_arn,
         state=begun.state,
         retry_count=begun.retry_count,
@@ -115,9 +116,9 @@ def call_of(execution_arn: str, begun: StartTask) -> TaskCall:
 def happening_of(call: TaskCall, begun: StartTask, outcome: TaskOutcome) -> Happening:
     """Return what an outcome means for the execution; the payload is copied by way of its JSON."""
     if isinstance(outcome, TaskFailure):
-        return TaskErred(begun.attempt, outcome.error, outcome.cause)
+        return TaskErred(begun.attempt, told_error(outcome.error), told_cause(outcome.cause))
     try:
-        payload = decode(encode(outcome.payload))
+        payload = copied(outcome.payload)
     except (ValueError, TypeError, RecursionError) as error:
         return TaskErred(begun.attempt, "Runtime.MarshalError", f"The result is no JSON: {error}")
     return TaskReturned(begun.attempt, result_of(call, begun.resource, payload))
