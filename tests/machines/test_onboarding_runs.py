@@ -75,9 +75,9 @@ def test_a_final_error_is_recorded_announced_and_ends_the_execution(state, error
 
 
 def test_an_input_that_makes_no_request_fails_without_one_to_announce():
-    nobody = {**FAILURE, "request": None}
+    nobody = {**FAILURE, "request": ""}
     ended = run("onboarding", {}, Register=[fails("InvalidRequest")], RecordFailure=[nobody])
-    assert ended.functions.called("Announce") == [{"request": None, "outcome": "failed"}]
+    assert ended.functions.called("Announce") == [{"request": "", "outcome": "failed"}]
     assert ended.record.status == "FAILED"
 
 

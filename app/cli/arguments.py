@@ -1,0 +1,265 @@
+"""The command line: every command with its arguments, one function each, and the help."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from app.cli.exits import MEANING
+from atelier.contracts.base_models import BASE_MODELS
+from atelier.contracts.generation import MAX_IMAGES, ImageFormat, Scheduler
+from atelier.contracts.settings import PresetName
+
+DEFAULT_PORT: Final = 8700
+DEFAULT_HOME: Final = ".atelier"
+
+EXIT_CODES: Final = "exit codes:\n" + "".join(
+    f"  {int(code):>3}  {meaning}\n" for code, meaning in MEANING.items()
+)
+ENVIRONMENT: Final = f"""\
+environment:
+  ATELIER_HOME  the local platform's folder instead of {DEFAULT_HOME}
+  ATELIER_URL, ATELIER_KEY  another platform than the local one
+"""
+
+
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Help with room for the names of options."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=28, width=96)
+
+
+class _Version(argparse.Action):
+    """Look the version up only when somebody asks for it."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any, **__: Any) -> None:
+        from importlib.metadata import version  # noqa: PLC0415 - 20 ms that other commands save
+
+        parser.exit(message=f"atelier {version('atelier-personal-models')}\n")
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Parse a command line; argparse itself ends the process with 2 when it does not read."""
+    return build_parser().parse_args(arguments)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command."""
+    parser = argparse.ArgumentParser(
+        prog="atelier",
+        description="A model of their own for every person: photos in, images out.",
+        epilog=f"{EXIT_CODES}\n{ENVIRONMENT}",
+        formatter_class=_Help,
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and stop")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    local, remote = _local(), _remote()
+
+    def add(name: str, summary: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        return commands.add_parser(
+            name,
+            help=summary[0].lower() + summary[1:].rstrip("."),
+            description=summary,
+            epilog=EXIT_CODES,
+            formatter_class=_Help,
+            parents=list(parents),
+        )
+
+    _up(add("up", "Start the local platform; its state is one folder.", local))
+    add("down", "Stop the local platform; what is under way goes on at the next start.", local)
+    _onboard(add("onboard", "Upload a folder of photos and start an onboarding.", local, remote))
+    _status(add("status", "Show one onboarding, or list them.", local, remote))
+    _models(add("models", "List the models that can be drawn with.", local, remote))
+    _generate(add("generate", "Draw images with a model.", local, remote))
+    _cancel(add("cancel", "Cancel an onboarding, queued or in training.", local, remote))
+    _key(add("key", "Print an API key of the local platform for a tenant.", local))
+    return parser
+
+
+def _local() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--json", action="store_true", help="print JSON; one document a line")
+    parser.add_argument(
+        "--home",
+        type=Path,
+        metavar="DIR",
+        help=f"folder of the local platform's state (default: {DEFAULT_HOME})",
+    )
+    return parser
+
+
+def _remote() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--url", help="address of another platform than the local one")
+    parser.add_argument("--key", help="API key for it")
+    return parser
+
+
+def _up(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--port",
+        type=_whole(0, 65_535),
+        default=DEFAULT_PORT,
+        help="of the API; 0 takes any (default: %(default)s)",
+    )
+    parser.add_argument("--foreground", action="store_true", help="run here, until Ctrl-C")
+
+
+def _onboard(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "folder",
+        type=Path,
+        metavar="DIR",
+        help="photos (.jpg .jpeg .png .webp), and perhaps captions.json: file name → caption",
+    )
+    _user(parser, required=True)
+    parser.add_argument("--model", metavar="M", help="name of the model to make (default: me)")
+    parser.add_argument("--preset", choices=list(PresetName), help="how long and how well to train")
+    parser.add_argument("--base", choices=list(BASE_MODELS), help="the base model")
+    parser.add_argument("--subject", metavar="WORD", help="what the photos show, such as dog")
+    parser.add_argument("--trigger", metavar="WORD", help="word that will call the subject")
+    parser.add_argument(
+        "--prompt",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="an image to draw right after training; may be given several times",
+    )
+    parser.add_argument(
+        "--steps",
+        type=_whole(1, 20_000),
+        metavar="N",
+        help="optimiser steps, instead of the preset's",
+    )
+    parser.add_argument("--seed", type=_whole(0, 2**63 - 1), metavar="N", help="of training")
+    parser.add_argument(
+        "--deadline-seconds", type=_whole(60, 604_800), metavar="N", help="give up after so long"
+    )
+    parser.add_argument("--priority", type=_whole(0, 9), metavar="N", help="0 to 9, higher first")
+    parser.add_argument(
+        "--new-version", action="store_true", help="make the next version of a model that exists"
+    )
+    parser.add_argument(
+        "--consent-by",
+        default="operator",
+        metavar="NAME",
+        help="who allowed the use of the photos; kept with them (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--idempotency-key",
+        metavar="WORD",
+        help="the same word and input are the same onboarding; without it the input alone decides",
+    )
+    _watch(parser)
+
+
+def _status(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "onboarding", nargs="?", metavar="ID", help="one onboarding; all without it"
+    )
+    _user(parser, required=False)
+    parser.add_argument(
+        "--limit",
+        type=_whole(1, 200),
+        default=20,
+        metavar="N",
+        help="how many to list (default: %(default)s)",
+    )
+    _watch(parser)
+
+
+def _models(parser: argparse.ArgumentParser) -> None:
+    _user(parser, required=False)
+
+
+def _generate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "prompt",
+        metavar="PROMPT",
+        help="what to draw; name the subject by its words (`atelier models`)",
+    )
+    _user(parser, required=True)
+    parser.add_argument(
+        "--model", default="me", metavar="M", help="whose name it is (default: %(default)s)"
+    )
+    parser.add_argument(
+        "-n",
+        "--count",
+        type=_whole(1, MAX_IMAGES),
+        default=1,
+        metavar="N",
+        help="how many images (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--seed",
+        type=_whole(0, 2**63 - 1),
+        metavar="N",
+        help="of the first image; the others count on",
+    )
+    parser.add_argument("--steps", type=_whole(1, 200), metavar="N", help="denoising steps")
+    parser.add_argument(
+        "--guidance",
+        type=float,
+        metavar="X",
+        help="how strictly to follow the prompt; 1 is not at all",
+    )
+    parser.add_argument("--negative", metavar="TEXT", help="what to avoid")
+    parser.add_argument(
+        "--scale",
+        type=float,
+        metavar="X",
+        help="of the adapter: 0 is the base model alone, 1 as trained",
+    )
+    parser.add_argument("--size", type=_size, metavar="WxH", help="in pixels, such as 64x64")
+    parser.add_argument("--scheduler", choices=list(Scheduler), help="denoising schedule")
+    parser.add_argument("--format", choices=list(ImageFormat), help="of the files")
+    parser.add_argument(
+        "--out", type=Path, default=Path(), metavar="DIR", help="where the files go (default: here)"
+    )
+
+
+def _cancel(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("onboarding", metavar="ID", help="the onboarding")
+
+
+def _key(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("tenant", metavar="TENANT", help="the organisation")
+    parser.add_argument("--user", metavar="U", help="for this user alone, not all of the tenant's")
+
+
+def _user(parser: argparse.ArgumentParser, *, required: bool) -> None:
+    parser.add_argument(
+        "--user", required=required, metavar="U", help="the person, as you call them"
+    )
+
+
+def _watch(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--watch", action="store_true", help="follow it until it has ended")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="where previews and samples go while watching (default: <home>/previews/<id>)",
+    )
+
+
+def _whole(least: int, most: int) -> Any:
+    """Return a reader of whole numbers within bounds, whose refusal says them."""
+
+    def read(text: str) -> int:
+        if not re.fullmatch(r"-?[0-9]{1,20}", text) or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least} to {most}")
+        return int(text)
+
+    return read
+
+
+def _size(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"([0-9]{1,5})[x×]([0-9]{1,5})", text)
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size such as 64x64")
+    return int(found[1]), int(found[2])

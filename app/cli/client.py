@@ -1,0 +1,226 @@
+"""The HTTP API as methods: documents in, documents out, every refusal a `CommandFailed`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote, urlsplit
+
+import httpx
+
+from app.cli.exits import OF_STATUS, CommandFailed, Exit
+from app.cli.photos import Photo
+from atelier.contracts.clock import Clock
+
+Document = dict[str, Any]
+
+ANSWER_SECONDS = 120.0
+"""How long one answer may take: the first image of a model waits until it is loaded."""
+
+PATIENCE_SECONDS = 180.0
+"""How long a command tries again when the platform says that it cannot now."""
+
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+class Client(AbstractContextManager["Client"]):
+    """One platform's API, with one key.
+
+    Args:
+        url: of the platform, such as `http://127.0.0.1:8700`.
+        key: the API key.
+        clock: waits when the platform asks for it.
+        told: is told, once each, why a request waits.
+        transport: how requests travel; the network unless a test says otherwise.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        key: str,
+        *,
+        clock: Clock,
+        told: Callable[[str], None] = lambda _: None,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self._url = url.rstrip("/")
+        self._key = key
+        self._clock = clock
+        self._told = told
+        self._http = httpx.Client(
+            timeout=httpx.Timeout(ANSWER_SECONDS, connect=5.0),
+            transport=transport,
+            # A proxy of the environment knows nothing of this machine's own loopback.
+            trust_env=urlsplit(url).hostname not in LOOPBACK,
+        )
+
+    def __enter__(self) -> Self:
+        """Return the client itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close its connections."""
+        self._http.close()
+
+    def health(self) -> Document:
+        """Return that the platform answers, and its version."""
+        return self._document("GET", "/v1/health")
+
+    def upload(self, user: str, photos: Sequence[Photo], *, consent_by: str) -> str:
+        """Upload a set of photos with the consent for it; return the set's folder."""
+        announced = [photo.announcement() for photo in photos]
+        upload = self._document("POST", "/v1/uploads", {"user_id": user, "photos": announced})
+        forms = {form["name"]: form for form in upload["forms"]}
+        for photo in photos:
+            self._send(forms[photo.name], photo)
+        self._document(
+            "POST",
+            f"/v1/uploads/{_part(upload['upload_set'])}/complete",
+            {"user_id": user, "consent": {"given_by": consent_by}},
+        )
+        return str(upload["photos"])
+
+    def start(self, wish: Document, *, idempotency_key: str | None) -> tuple[Document, bool]:
+        """Start an onboarding; return it, and whether it is new."""
+        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
+        answer = self._ask("POST", "/v1/onboardings", wish, headers=headers)
+        return answer.json(), answer.status_code == httpx.codes.ACCEPTED
+
+    def onboarding(self, onboarding: str) -> Document:
+        """Return an onboarding with its freshest progress."""
+        return self._document("GET", f"/v1/onboardings/{_part(onboarding)}")
+
+    def onboardings(self, *, user: str | None, limit: int) -> list[Document]:
+        """Return the newest onboardings."""
+        query = {"limit": str(limit), **({"user_id": user} if user is not None else {})}
+        return list(self._document("GET", "/v1/onboardings", query=query)["items"])
+
+    def cancel(self, onboarding: str) -> Document:
+        """Cancel an onboarding."""
+        return self._document("POST", f"/v1/onboardings/{_part(onboarding)}/cancel")
+
+    def image(self, onboarding: str, name: str) -> bytes:
+        """Return a preview or sample image as PNG."""
+        return self._ask("GET", f"/v1/onboardings/{_part(onboarding)}/images/{_part(name)}").content
+
+    def models(self, *, user: str | None) -> list[Document]:
+        """Return the models of a user, or of the tenant."""
+        query = {"user_id": user} if user is not None else {}
+        return list(self._document("GET", "/v1/models", query=query)["items"])
+
+    def draw(self, model: str, wish: Document) -> Document:
+        """Draw images with a model."""
+        return self._document("POST", f"/v1/models/{_part(model)}/images", wish)
+
+    def _document(
+        self,
+        method: str,
+        path: str,
+        body: Document | None = None,
+        *,
+        query: Mapping[str, str] | None = None,
+    ) -> Document:
+        return dict(self._ask(method, path, body, query=query).json())
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        body: Document | None = None,
+        *,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> httpx.Response:
+        """Ask once, and again for as long as the platform says that it only has to wait."""
+        deadline = self._clock.monotonic_seconds() + PATIENCE_SECONDS
+        said = ""
+        while True:
+            answer = self._send_request(
+                self._http.build_request(
+                    method,
+                    f"{self._url}{path}",
+                    json=body,
+                    params=query,
+                    headers={"Authorization": f"Bearer {self._key}", **(headers or {})},
+                )
+            )
+            if answer.is_success:
+                return answer
+            wait = _retry_after(answer)
+            if wait is None or self._clock.monotonic_seconds() + wait > deadline:
+                raise _refusal(answer)
+            if (why := _refusal(answer).message) != said:
+                self._told(f"{why}; trying again every {wait:g} s")
+                said = why
+            self._clock.sleep(wait)
+
+    def _send(self, form: Document, photo: Photo) -> None:
+        """POST one photo with its form; the form is its own permission, the key stays here."""
+        answer = self._send_request(
+            self._http.build_request(
+                "POST",
+                form["url"],
+                data=form["fields"],
+                files={"file": (photo.name, photo.body, photo.content_type)},
+            )
+        )
+        if not answer.is_success:
+            raise _refusal(answer, f"photo {photo.name}: ")
+
+    def _send_request(self, request: httpx.Request) -> httpx.Response:
+        try:
+            return self._http.send(request)
+        except httpx.TimeoutException as problem:
+            raise CommandFailed(
+                Exit.UNREACHABLE,
+                f"{request.url} did not answer in time",
+                do="Look at the platform's log, or try again.",
+                error="NoAnswer",
+            ) from problem
+        except httpx.TransportError as problem:
+            raise CommandFailed(
+                Exit.UNREACHABLE,
+                f"nothing answers at {self._url} ({problem})",
+                do="Start the platform with `atelier up`, or name another with --url and --key.",
+                error="NoPlatform",
+            ) from problem
+
+
+def _part(text: str) -> str:
+    """Return text as one part of a path, whatever a person typed."""
+    return quote(text, safe="")
+
+
+def _retry_after(answer: httpx.Response) -> float | None:
+    """Return after how many seconds the same request is worth trying, or None."""
+    if OF_STATUS.get(answer.status_code) is not Exit.BUSY:
+        return None
+    given = answer.headers.get("Retry-After", "")
+    return float(given) if given.isdigit() else None
+
+
+def _refusal(answer: httpx.Response, prefix: str = "") -> CommandFailed:
+    """Return the error of an answer that is none of success."""
+    code = OF_STATUS.get(answer.status_code, Exit.BROKEN)
+    if "json" not in answer.headers.get("Content-Type", ""):
+        return CommandFailed(
+            code,
+            f"{prefix}{answer.request.url} answered {answer.status_code} {answer.reason_phrase}",
+            do="Is that the platform's own address? `atelier up` prints it.",
+            error="UnexpectedAnswer",
+        )
+    problem = answer.json()
+    return CommandFailed(
+        code,
+        f"{prefix}{problem.get('detail', '')}",
+        do=problem.get("do", ""),
+        error=problem.get("code", ""),
+        facts=problem.get("facts", {}),
+    )

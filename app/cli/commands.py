@@ -1,0 +1,265 @@
+"""What each command does: one function each, from parsed arguments to an exit code."""
+
+from __future__ import annotations
+
+import base64
+from argparse import Namespace
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from app.cli import home as platforms
+from app.cli import tables
+from app.cli.client import Client, Document
+from app.cli.console import Console
+from app.cli.exits import CommandFailed, Exit
+from app.cli.photos import read_folder
+from app.cli.progress import ENDED, panel
+from app.cli.watching import Pictures, Show, watch, watch_all
+from atelier.contracts.clock import Clock
+from atelier.contracts.status import Status
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What commands work with, bound in `main`.
+
+    Attributes:
+        console: where words go.
+        clock: the time.
+        home: folder of the local platform's state.
+        processes: the operating system's.
+        connect: opens the API, at the address that the arguments or the home folder name.
+    """
+
+    console: Console
+    clock: Clock
+    home: Path
+    processes: platforms.Processes
+    connect: Callable[[], Client]
+
+
+def up(given: Namespace, desk: Desk) -> Exit:
+    """Start the platform in the background and say where it is."""
+    console = desk.console
+    console.say(f"Starting the platform in {desk.home} …")
+    told = platforms.start(desk.home, given.port, processes=desk.processes, clock=desk.clock)
+    console.document(told.to_dict(desk.home))
+    console.say(
+        "It runs.",
+        f"  API         {told.api_url}   (what it offers: {told.api_url}/docs)",
+        f"  SageMaker   {told.sagemaker_url}   (boto3 with this endpoint_url)",
+        f"  key         {told.key}",
+        f"  state       {desk.home}",
+        f"  logs        {desk.home / 'logs'}, {desk.home / 'platform.log'}",
+        "Next: atelier onboard DIR --user U --watch. Stop it with: atelier down.",
+    )
+    return Exit.DONE
+
+
+def up_foreground(given: Namespace, desk: Desk) -> Exit:
+    """Run the platform here until it is interrupted."""
+    from app.local import main as run  # noqa: PLC0415 - only this command needs the platform
+
+    desk.console.say(f"The platform runs here, in {desk.home}; Ctrl-C stops it.")
+    code = run(["--home", str(desk.home), "--port", str(given.port)])
+    return Exit.DONE if code == 0 else Exit.BROKEN
+
+
+def down(_given: Namespace, desk: Desk) -> Exit:
+    """Stop the platform; what is under way goes on at the next start."""
+    told = platforms.stop(desk.home, processes=desk.processes, clock=desk.clock)
+    desk.console.document({"stopped": told is not None, "home": str(desk.home)})
+    desk.console.say(
+        f"Stopped process {told.pid}. What was under way goes on at the next `atelier up`."
+        if told
+        else f"Nothing to stop: no platform runs in {desk.home}."
+    )
+    return Exit.DONE
+
+
+def onboard(given: Namespace, desk: Desk) -> Exit:
+    """Upload a folder of photos and start an onboarding."""
+    console = desk.console
+    photos = read_folder(given.folder)
+    with desk.connect() as client:
+        captioned = sum(bool(photo.caption) for photo in photos)
+        console.say(
+            f"Uploading {len(photos)} photos of {given.folder} for {given.user}"
+            + (f", {captioned} with captions …" if captioned else " …")
+        )
+        folder = client.upload(given.user, photos, consent_by=given.consent_by)
+        wish = _wish(given, folder)
+        started, new = client.start(wish, idempotency_key=given.idempotency_key)
+        if not new:
+            console.say(
+                "The same photos and settings were asked for before: this is that onboarding. "
+                "For another attempt give --idempotency-key with a new word."
+            )
+        if given.watch:
+            return _watch(started["id"], given, desk, client)
+        console.document(started)
+        console.say(
+            f"Onboarding {started['id']} of {given.user}/{started['model']}: {started['status']}.",
+            f"Watch it: atelier status {started['id']} --watch",
+        )
+        return _exit(started)
+
+
+def status(given: Namespace, desk: Desk) -> Exit:
+    """Show one onboarding, or the list of them; once, or until the end."""
+    console = desk.console
+    with desk.connect() as client:
+        if given.onboarding and given.watch:
+            return _watch(given.onboarding, given, desk, client)
+        if given.onboarding:
+            found = client.onboarding(given.onboarding)
+            console.document(found)
+            now, marks = desk.clock.now(), console.marks
+            console.say(*panel(found, now=now, width=console.width, marks=marks))
+            return _exit(found)
+        if given.watch:
+            watch_all(client, user=given.user, limit=given.limit, console=console, clock=desk.clock)
+            return Exit.DONE
+        items = client.onboardings(user=given.user, limit=given.limit)
+        console.document({"items": items})
+        console.say(
+            *(
+                tables.onboardings(items, now=desk.clock.now())
+                if items
+                else ["No onboardings yet. Start one: atelier onboard DIR --user U"]
+            )
+        )
+        return Exit.DONE
+
+
+def models(given: Namespace, desk: Desk) -> Exit:
+    """List the models that can be drawn with."""
+    with desk.connect() as client:
+        items = client.models(user=given.user)
+    desk.console.document({"items": items})
+    desk.console.say(
+        *(
+            tables.models(items, now=desk.clock.now())
+            if items
+            else ["No models yet. `atelier status` lists the onboardings that are under way."]
+        )
+    )
+    return Exit.DONE
+
+
+def generate(given: Namespace, desk: Desk) -> Exit:
+    """Draw images with a model and save them."""
+    width, height = given.size or (None, None)
+    wish = {
+        "user_id": given.user,
+        "prompt": given.prompt,
+        "negative_prompt": given.negative,
+        "seed": given.seed,
+        "count": given.count,
+        "denoising_steps": given.steps,
+        "guidance": given.guidance,
+        "width": width,
+        "height": height,
+        "adapter_scale": given.scale,
+        "scheduler": given.scheduler,
+        "format": given.format,
+    }
+    chosen = {name: value for name, value in wish.items() if value is not None}
+    with desk.connect() as client:
+        drawn = client.draw(given.model, chosen)
+    given.out.mkdir(parents=True, exist_ok=True)
+    images = []
+    for image in drawn["images"]:
+        stem = f"{drawn['model']}-{drawn['version']}-{image['seed']}"
+        body = base64.b64decode(image["image_base64"])
+        path = _save(given.out, stem, drawn["format"], body)
+        images.append({"seed": image["seed"], "path": str(path)})
+        desk.console.say(str(path))
+    desk.console.document({**drawn, "images": images})
+    desk.console.say(
+        f"{len(images)} images of {drawn['width']}×{drawn['height']} by {given.user}/{given.model} "
+        f"{drawn['version']} in {drawn['seconds']:.1f} s."
+    )
+    return Exit.DONE
+
+
+def cancel(given: Namespace, desk: Desk) -> Exit:
+    """Cancel an onboarding."""
+    with desk.connect() as client:
+        found = client.cancel(given.onboarding)
+    desk.console.document(found)
+    name = f"Onboarding {found['id']} of {found['user_id']}/{found['model']}"
+    desk.console.say(
+        f"{name} is cancelled."
+        if found["status"] == Status.CANCELLED
+        else f"{name} had ended before: it is {found['status']}."
+    )
+    return Exit.DONE
+
+
+def key(given: Namespace, desk: Desk) -> Exit:
+    """Mint an API key from the local platform's secret."""
+    from app.api.keys import mint  # noqa: PLC0415 - only this command needs the server's side
+
+    path = desk.home / "secret"
+    if not path.exists():
+        raise CommandFailed(
+            Exit.NOT_FOUND,
+            f"{path} does not exist: no platform ever ran in {desk.home}",
+            do="Start one with `atelier up`, or name its folder with --home.",
+        )
+    try:
+        minted = mint(path.read_bytes(), given.tenant, given.user)
+    except ValueError as problem:
+        raise CommandFailed(Exit.REFUSED, str(problem), do="Correct the name.") from problem
+    desk.console.document({"tenant": given.tenant, "user_id": given.user, "key": minted})
+    desk.console.say(minted)
+    return Exit.DONE
+
+
+def _wish(given: Namespace, folder: str) -> Document:
+    """Return the body of POST /v1/onboardings: only what was said; the platform has defaults."""
+    chosen: dict[str, Any] = {
+        "model": given.model,
+        "base": given.base,
+        "preset": given.preset,
+        "subject": given.subject,
+        "trigger": given.trigger,
+        "seed": given.seed,
+        "deadline_seconds": given.deadline_seconds,
+        "hyperparameters": {"steps": given.steps} if given.steps is not None else None,
+        "samples": [{"prompt": prompt} for prompt in given.prompt] or None,
+        "new_version": given.new_version or None,
+        "priority": given.priority,
+    }
+    said = {name: value for name, value in chosen.items() if value is not None}
+    return {"user_id": given.user, "photos": folder, **said}
+
+
+def _watch(onboarding: str, given: Namespace, desk: Desk, client: Client) -> Exit:
+    folder = given.out or desk.home / "previews" / onboarding
+    show = Show(desk.console, desk.clock, Pictures(folder, client))
+    ended = watch(lambda: client.onboarding(onboarding), show, clock=desk.clock)
+    desk.console.release()
+    if ended["status"] == Status.READY:
+        desk.console.say(
+            f"Draw with it: atelier generate --user {ended['user_id']} --model {ended['model']} "
+            f'"{ended["instance_prompt"]} on the beach" -n 4'
+        )
+    return _exit(ended)
+
+
+def _exit(onboarding: Document) -> Exit:
+    without_model = onboarding["status"] in ENDED - {str(Status.READY)}
+    return Exit.NO_MODEL if without_model else Exit.DONE
+
+
+def _save(folder: Path, stem: str, suffix: str, body: bytes) -> Path:
+    """Write a file under a name of its own; another image of that name is never overwritten."""
+    path, number = folder / f"{stem}.{suffix}", 2
+    while path.exists() and path.read_bytes() != body:
+        path, number = folder / f"{stem}-{number}.{suffix}", number + 1
+    path.write_bytes(body)
+    return path

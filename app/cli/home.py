@@ -1,0 +1,194 @@
+"""The local platform as a process: where its state lies, whether it runs, start and stop.
+
+`platform.json` in the home folder is written by the platform once it answers, and removed when it
+stops cleanly; one that names a process that is gone is what a crash left, and is taken over.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from app.cli.exits import CommandFailed, Exit
+from atelier.contracts.clock import Clock
+
+MODULE = "app.local"
+START_SECONDS = 60.0
+STOP_SECONDS = 40.0
+LOOK_SECONDS = 0.1
+LAST_LINES = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What platform.json says of a running platform."""
+
+    pid: int
+    api_url: str
+    sagemaker_url: str
+    key: str
+    version: str
+    started_at: str
+
+    def to_dict(self, home: Path) -> dict[str, Any]:
+        """Return what `atelier up --json` prints."""
+        return {
+            "pid": self.pid,
+            "api_url": self.api_url,
+            "sagemaker_url": self.sagemaker_url,
+            "key": self.key,
+            "version": self.version,
+            "started_at": self.started_at,
+            "home": str(home),
+        }
+
+
+class Processes(Protocol):
+    """The operating system's processes, as far as starting and stopping needs them."""
+
+    def start(self, command: list[str], log: Path) -> int:
+        """Start a process that outlives this one, its output in `log`; return its id."""
+        ...
+
+    def command(self, pid: int) -> str | None:
+        """Return a living process's command line, or None when there is none of that id."""
+        ...
+
+    def terminate(self, pid: int) -> None:
+        """Ask a process to end (SIGTERM)."""
+        ...
+
+
+class SystemProcesses:
+    """The real ones."""
+
+    def start(self, command: list[str], log: Path) -> int:
+        """Start a process in a session of its own, so that Ctrl-C here does not reach it."""
+        with log.open("wb") as out:
+            started = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        # It is meant to outlive us; Popen would warn of a child that nobody waited for.
+        started.returncode = 0
+        return started.pid
+
+    def command(self, pid: int) -> str | None:
+        """Ask /proc where there is one, else `ps`."""
+        if Path("/proc/self").exists():
+            try:
+                status = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+                words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            except OSError:
+                return None
+            return None if status == "Z" else b" ".join(words).decode(errors="replace")
+        listed = subprocess.run(
+            ["ps", "-p", str(pid), "-o", "stat=,command="],  # noqa: S607 - ps is the system's own
+            capture_output=True,
+            text=True,
+            check=False,
+        ).stdout.strip()
+        return None if not listed or listed.startswith("Z") else listed
+
+    def terminate(self, pid: int) -> None:
+        """Send SIGTERM; a process that has gone meanwhile is what was wanted."""
+        try:
+            os.kill(pid, signal.SIGTERM)
+        except ProcessLookupError:
+            return
+
+
+def running(home: Path, processes: Processes) -> Running | None:
+    """Return the platform whose state lies in `home`, or None when none runs."""
+    path = home / "platform.json"
+    try:
+        found: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        told = Running(**{name: found[name] for name in Running.__slots__})
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as problem:
+        raise CommandFailed(
+            Exit.BROKEN,
+            f"{path} does not read: {problem}",
+            do="If no platform runs there, remove the file.",
+        ) from problem
+    command = processes.command(told.pid)
+    return told if command is not None and MODULE in command else None
+
+
+def start(home: Path, port: int, *, processes: Processes, clock: Clock) -> Running:
+    """Start a platform in the background and wait until it answers.
+
+    Raises:
+        CommandFailed: one runs there already, or it ended or stayed silent instead of starting.
+    """
+    if already := running(home, processes):
+        raise CommandFailed(
+            Exit.REFUSED,
+            f"a platform runs in {home} already: {already.api_url}, process {already.pid}",
+            do="Use it, stop it with `atelier down`, or start another one with --home and --port.",
+            error="AlreadyRunning",
+            facts=already.to_dict(home),
+        )
+    (home / "logs").mkdir(parents=True, exist_ok=True)
+    (home / "platform.json").unlink(missing_ok=True)
+    log = home / "logs" / "start.log"
+    command = [sys.executable, "-m", MODULE, "--home", str(home), "--port", str(port)]
+    pid = processes.start(command, log)
+    deadline = clock.monotonic_seconds() + START_SECONDS
+    while clock.monotonic_seconds() < deadline:
+        if (told := running(home, processes)) and told.pid == pid:
+            return told
+        if processes.command(pid) is None:
+            raise CommandFailed(
+                Exit.UNREACHABLE,
+                f"the platform ended while it started:\n{_tail(log)}",
+                do=f"Correct that and start again; its logs are {log} and {home / 'platform.log'}.",
+                error="StartFailed",
+            )
+        clock.sleep(LOOK_SECONDS)
+    processes.terminate(pid)
+    raise CommandFailed(
+        Exit.UNREACHABLE,
+        f"the platform did not answer within {START_SECONDS:.0f} s and was stopped",
+        do=f"Its logs are {log} and {home / 'platform.log'}.",
+        error="StartFailed",
+    )
+
+
+def stop(home: Path, *, processes: Processes, clock: Clock) -> Running | None:
+    """Stop the platform and wait until it is gone; None when none ran.
+
+    Raises:
+        CommandFailed: it did not end in time.
+    """
+    told = running(home, processes)
+    if told is None:
+        return None
+    processes.terminate(told.pid)
+    deadline = clock.monotonic_seconds() + STOP_SECONDS
+    while clock.monotonic_seconds() < deadline:
+        if processes.command(told.pid) is None:
+            return told
+        clock.sleep(LOOK_SECONDS)
+    raise CommandFailed(
+        Exit.BROKEN,
+        f"process {told.pid} still runs {STOP_SECONDS:.0f} s after it was asked to stop",
+        do=f"Look at {home / 'platform.log'}; nothing is lost if it is killed.",
+        error="StopFailed",
+    )
+
+
+def _tail(log: Path) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    return "\n".join(f"  {line}" for line in lines[-LAST_LINES:]) or "  (it said nothing)"

@@ -1,0 +1,137 @@
+"""The `atelier` command: binds streams, clock, environment and processes, runs one command."""
+
+from __future__ import annotations
+
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from app.cli.arguments import DEFAULT_HOME, parse
+from app.cli.console import Console, is_live
+from app.cli.exits import CommandFailed, Exit
+from app.cli.home import Processes, SystemProcesses, running
+from atelier.contracts.clock import Clock, SystemClock
+
+if TYPE_CHECKING:
+    import httpx
+
+    from app.cli.client import Client
+    from app.cli.commands import Desk
+
+    Command = Callable[[Namespace, Desk], Exit]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    code = run(
+        arguments,
+        out=sys.stdout,
+        err=sys.stderr,
+        environment=os.environ,  # noqa: TID251 - this is a composition root
+        clock=SystemClock(),
+        processes=SystemProcesses(),
+    )
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes once more at its end and would complain; there is nobody to complain to.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return code
+
+
+def run(
+    arguments: Sequence[str] | None,
+    *,
+    out: TextIO,
+    err: TextIO,
+    environment: Mapping[str, str],
+    clock: Clock,
+    processes: Processes,
+    transport: httpx.BaseTransport | None = None,
+) -> int:
+    """Run one command with everything that it touches given.
+
+    Args:
+        arguments: the command line without the program's name.
+        out: where words and documents go.
+        err: where it is said why a command cannot go on.
+        environment: ATELIER_HOME, ATELIER_URL, ATELIER_KEY, TERM.
+        clock: the time.
+        processes: the operating system's.
+        transport: how HTTP travels; the network unless a test says otherwise.
+    """
+    given = parse(arguments)
+    console = Console(out, err, json=given.json, live=not given.json and is_live(out, environment))
+    home = Path(given.home or environment.get("ATELIER_HOME") or DEFAULT_HOME).absolute()
+    try:
+        # The commands import httpx, which `--help` and a mistyped command need not wait for.
+        from app.cli.commands import Desk  # noqa: PLC0415
+
+        def connect() -> Client:
+            return _connect(given, environment, home, processes, clock, transport, console.aside)
+
+        desk = Desk(console, clock, home, processes, connect)
+        return int(_command(given)(given, desk))
+    except CommandFailed as failed:
+        console.failure(failed)
+        return int(failed.exit)
+    except KeyboardInterrupt:
+        console.release()
+        err.write("\nInterrupted. What was started goes on; `atelier status` shows it.\n")
+        return int(Exit.INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read our output has gone, as `head` does; nobody is left to be told.
+        return int(Exit.DONE)
+
+
+def _command(given: Namespace) -> Command:
+    from app.cli import commands  # noqa: PLC0415 - as above
+
+    table: Mapping[str, Command] = {
+        "up": commands.up_foreground if getattr(given, "foreground", False) else commands.up,
+        "down": commands.down,
+        "onboard": commands.onboard,
+        "status": commands.status,
+        "models": commands.models,
+        "generate": commands.generate,
+        "cancel": commands.cancel,
+        "key": commands.key,
+    }
+    return table[given.command]
+
+
+def _connect(
+    given: Namespace,
+    environment: Mapping[str, str],
+    home: Path,
+    processes: Processes,
+    clock: Clock,
+    transport: httpx.BaseTransport | None,
+    told: Callable[[str], None],
+) -> Client:
+    """Open the API: at the address that was named, else the local platform's."""
+    from app.cli.client import Client  # noqa: PLC0415 - as above
+
+    url = given.url or environment.get("ATELIER_URL")
+    key = given.key or environment.get("ATELIER_KEY")
+    if url is None:
+        local = running(home, processes)
+        if local is None:
+            raise CommandFailed(
+                Exit.UNREACHABLE,
+                f"no platform runs in {home}",
+                do="Start it with `atelier up`, or name another with --home, or --url and --key.",
+                error="NoPlatform",
+            )
+        url, key = local.api_url, key or local.key
+    if key is None:
+        raise CommandFailed(
+            Exit.NOT_ALLOWED,
+            f"no key for {url}",
+            do="Give it with --key or ATELIER_KEY.",
+            error="Unauthorized",
+        )
+    return Client(url, key, clock=clock, told=told, transport=transport)

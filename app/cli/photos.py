@@ -1,0 +1,128 @@
+"""A person's photos: a folder of files, with `captions.json` beside them if there is one."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from app.cli.exits import CommandFailed, Exit
+from atelier.contracts.dataset import MAX_UPLOAD_BYTES
+from atelier.contracts.ids import digest_of
+from atelier.contracts.request import MAX_PHOTOS
+
+CAPTIONS: Final = "captions.json"
+TYPES: Final[Mapping[str, str]] = {
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".png": "image/png",
+    ".webp": "image/webp",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """One photo to upload.
+
+    Attributes:
+        name: as it is called in the upload set.
+        content_type: its media type, from the file name; the platform looks at the bytes.
+        body: the file.
+        caption: what is on it; empty for the onboarding's own words.
+    """
+
+    name: str
+    content_type: str
+    body: bytes
+    caption: str = ""
+
+    def announcement(self) -> dict[str, Any]:
+        """Return what the API is told before the photo is sent."""
+        return {
+            "name": self.name,
+            "digest": digest_of(self.body),
+            "bytes": len(self.body),
+            "content_type": self.content_type,
+            "caption": self.caption,
+        }
+
+
+def read_folder(folder: Path) -> list[Photo]:
+    """Read the photos of a folder, sorted by name; hidden files and folders are left out.
+
+    Raises:
+        CommandFailed: no such folder, no photos in it, too many, one too large, or captions that do
+            not fit.
+    """
+    if not folder.is_dir():
+        found = "is a file" if folder.exists() else "does not exist"
+        raise CommandFailed(
+            Exit.NOT_FOUND, f"{folder} {found}", do="Name the folder that holds the photos."
+        )
+    files = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
+    paths = [path for path in files if path.suffix.lower() in TYPES]
+    if not paths:
+        raise CommandFailed(
+            Exit.REFUSED,
+            f"{folder} holds {len(files)} files, none of them a photo",
+            do=f"Photos end in {', '.join(TYPES)}; convert others first.",
+        )
+    if len(paths) > MAX_PHOTOS:
+        raise CommandFailed(
+            Exit.REFUSED,
+            f"{folder} holds {len(paths)} photos; at most {MAX_PHOTOS} are taken",
+            do="About ten that show the subject well are enough.",
+        )
+    captions = _captions(folder / CAPTIONS, {path.name for path in paths})
+    return [_photo(path, name, captions) for path, name in zip(paths, _names(paths), strict=True)]
+
+
+def _photo(path: Path, name: str, captions: Mapping[str, str]) -> Photo:
+    size = path.stat().st_size
+    if not 0 < size <= MAX_UPLOAD_BYTES:
+        raise CommandFailed(
+            Exit.REFUSED,
+            f"{path} has {size:,} bytes; 1 to {MAX_UPLOAD_BYTES:,} are taken",
+            do="Save it smaller, or remove it." if size else "Remove it.",
+        )
+    return Photo(name, TYPES[path.suffix.lower()], path.read_bytes(), captions.get(path.name, ""))
+
+
+def _names(paths: list[Path]) -> list[str]:
+    """Return the photos' names in the upload set: plain ones stay, others become plain."""
+    names: list[str] = []
+    for path in paths:
+        stem = re.sub(r"[^A-Za-z0-9._=-]+", "-", path.stem).strip("-._=")[:100] or "photo"
+        name, number = f"{stem}{path.suffix.lower()}", 2
+        while name in names:
+            name, number = f"{stem}-{number}{path.suffix.lower()}", number + 1
+        names.append(name)
+    return names
+
+
+def _captions(path: Path, photos: set[str]) -> Mapping[str, str]:
+    if not path.exists():
+        return {}
+    example = '{"01.jpg": "a photo of zorp creature on a chair"}'
+    try:
+        captions = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as problem:
+        raise CommandFailed(
+            Exit.REFUSED, f"{path} is no JSON: {problem}", do=f"Write it as {example}."
+        ) from problem
+    if not isinstance(captions, dict) or not all(isinstance(c, str) for c in captions.values()):
+        raise CommandFailed(
+            Exit.REFUSED,
+            f"{path} does not give each file name a caption",
+            do=f"Write it as {example}.",
+        )
+    if unknown := sorted(set(captions) - photos):
+        raise CommandFailed(
+            Exit.REFUSED,
+            f"{path} names {', '.join(unknown[:5])}, which the folder does not hold",
+            do="Correct the names or remove them.",
+        )
+    return captions

@@ -1,0 +1,280 @@
+"""An onboarding as lines of text: a pure function of the API's document, for terminal and logs.
+
+    panel     the whole onboarding as it stands now: redrawn in a terminal
+    changes   what is new since the last look: printed line by line where nothing can be redrawn
+
+Documents are those of `GET /v1/onboardings/{id}`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from atelier.contracts.clock import from_iso
+from atelier.contracts.status import TERMINAL, Status
+
+Document = Mapping[str, Any]
+
+WAY: Final = (
+    Status.QUEUED,
+    Status.CLAIMED,
+    Status.LAUNCHING,
+    Status.TRAINING,
+    Status.TRAINED,
+    Status.PUBLISHING,
+    Status.READY,
+)
+"""The statuses of an onboarding that goes well, in order."""
+
+MEANING: Final[Mapping[str, str]] = {
+    "queued": "waits for its turn",
+    "claimed": "has a place in a training job",
+    "launching": "its training job is starting",
+    "training": "trains",
+    "trained": "adapter and samples are there",
+    "publishing": "the model is being published",
+    "ready": "can be drawn with",
+    "failed": "ended without a model",
+    "cancelled": "was cancelled",
+    "erased": "was erased",
+}
+
+DOING: Final[Mapping[str, str]] = {
+    "waiting": "waits for a place on its host",
+    "preparing": "prepares the photos",
+    "training": "",
+    "sampling": "draws the sample images",
+    "done": "done",
+    "failed": "failed on its host",
+    "stopped": "stopped; goes on from its last checkpoint",
+}
+"""What a training host does, by progress.json's state."""
+
+ENDED: Final = frozenset(str(status) for status in TERMINAL)
+NAME_WIDTH: Final = 11
+TIME_WIDTH: Final = 12
+MOST_BAR: Final = 28
+LEAST_BAR: Final = 8
+TENTHS: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """The signs that lines are drawn with."""
+
+    done: str
+    current: str
+    coming: str
+    bad: str
+    full: str
+    empty: str
+    arrow: str
+    dot: str
+
+
+UNICODE: Final = Marks("✓", "●", "·", "✗", "━", "─", "→", "·")
+ASCII: Final = Marks("*", ">", ".", "x", "#", "-", "->", "-")
+
+
+def panel(
+    onboarding: Document,
+    *,
+    now: datetime,
+    width: int = 100,
+    saved: Mapping[str, str] | None = None,
+    marks: Marks = UNICODE,
+) -> list[str]:
+    """Return the onboarding as it stands: state by state with times, training bar, previews, end.
+
+    Args:
+        onboarding: the API's document.
+        now: for how long the present state lasts, UTC.
+        width: of the terminal; no line is longer.
+        saved: image name → where it was saved, for the images that should be shown by path.
+        marks: signs to draw with.
+    """
+    lines = [_title(onboarding, marks)]
+    for status, seconds in _durations(onboarding, now):
+        present = status == onboarding["status"] and status not in ENDED
+        if status in ENDED and status != Status.READY:
+            mark, time = marks.bad, ""
+        else:
+            mark = marks.current if present else marks.done
+            time = f"{span(seconds):>{TIME_WIDTH}}"
+        lines.append(f"  {mark} {status:<{NAME_WIDTH}}{time}".rstrip())
+        if present and (what := _what(onboarding, width - NAME_WIDTH - TIME_WIDTH - 6, marks)):
+            lines[-1] += f"  {what}"
+        if status == Status.TRAINING:
+            lines += _images(onboarding, saved or {})
+    lines += [f"  {marks.coming} {status}" for status in _coming(onboarding)]
+    lines += _end(onboarding, marks)
+    return [line if len(line) <= width else line[: width - 1] + "…" for line in lines]
+
+
+def changes(
+    before: Document | None,
+    after: Document,
+    *,
+    saved: Mapping[str, str] | None = None,
+    marks: Marks = UNICODE,
+) -> list[str]:
+    """Return lines for what happened between two looks, each with the time since the start.
+
+    Args:
+        before: what was known, or None at the first look.
+        after: what is known now.
+        saved: image name → where it was saved.
+        marks: signs to draw with.
+    """
+    lines = [] if before else [_title(after, marks)]
+    known = {entry["status"] for entry in before["timeline"]} if before else set()
+    for entry in after["timeline"]:
+        if entry["status"] not in known:
+            at = _since_start(after, from_iso(entry["at"]))
+            lines.append(
+                f"{at}  {entry['status']:<{NAME_WIDTH}}{MEANING[entry['status']]}".rstrip()
+            )
+    at = _since_start(after, from_iso(after["updated_at"]))
+    waiting = after["waiting_for"]
+    if waiting and (before is None or before["waiting_for"] != waiting):
+        lines.append(f"{at}  {'':<{NAME_WIDTH}}{waiting}")
+    if _tenth(before) != _tenth(after) and (step := _step(after)):
+        lines.append(f"{at}  {'':<{NAME_WIDTH}}{step}")
+    seen = set(_named_images(before)) if before else set()
+    lines += [
+        f"{at}  {'':<{NAME_WIDTH}}{_image(name, saved or {})}"
+        for name in _named_images(after)
+        if name not in seen and (not saved or name in saved)
+    ]
+    if after["status"] in ENDED and (before is None or before["status"] not in ENDED):
+        lines += _end(after, marks)
+    return lines
+
+
+def span(seconds: float) -> str:
+    """Return a duration in words: `0.4 s`, `12.3 s`, `3 min 05 s`, `2 h 10 min`."""
+    if seconds < 99.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 100:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def bar(done: int, total: int, width: int, marks: Marks = UNICODE) -> str:
+    """Return a bar of `width` signs, full up to done/total."""
+    full = width * done // total if total else 0
+    return marks.full * full + marks.empty * (width - full)
+
+
+def _title(onboarding: Document, marks: Marks) -> str:
+    attempt = f", attempt {onboarding['attempt']}" if onboarding["attempt"] > 1 else ""
+    return (
+        f"{onboarding['user_id']}/{onboarding['model']} {marks.dot} onboarding {onboarding['id']} "
+        f"{marks.dot} {onboarding['preset']} on {onboarding['base']}{attempt}"
+    )
+
+
+def _durations(onboarding: Document, now: datetime) -> Iterator[tuple[str, float]]:
+    """Yield each status with the seconds it lasted; an end with the seconds of the whole life."""
+    entries = [(entry["status"], from_iso(entry["at"])) for entry in onboarding["timeline"]]
+    for index, (status, at) in enumerate(entries):
+        if status in ENDED:
+            yield status, (at - from_iso(onboarding["created_at"])).total_seconds()
+        else:
+            until = entries[index + 1][1] if index + 1 < len(entries) else now
+            yield status, max(0.0, (until - at).total_seconds())
+
+
+def _coming(onboarding: Document) -> list[str]:
+    status = onboarding["status"]
+    return [] if status in ENDED else [str(s) for s in WAY[WAY.index(Status(status)) + 1 :]]
+
+
+def _what(onboarding: Document, width: int, marks: Marks) -> str:
+    """Return what happens in the present state: a bar while training, else a sentence."""
+    progress = onboarding["progress"]
+    if onboarding["status"] == Status.TRAINING and progress and progress["state"] == "training":
+        words = _step(onboarding)
+        room = min(MOST_BAR, width - len(words) - 2)
+        if room < LEAST_BAR:
+            return words
+        return f"{bar(progress['step'], progress['steps'], room, marks)}  {words}"
+    if onboarding["status"] == Status.TRAINING and progress:
+        return DOING[progress["state"]]
+    return onboarding["waiting_for"] or MEANING[onboarding["status"]]
+
+
+def _step(onboarding: Document) -> str:
+    """Return the training's numbers: `step 125 of 250, loss 0.0831, 10.4 steps/s, 12 s left`."""
+    progress = onboarding["progress"]
+    if not progress:
+        return ""
+    if progress["state"] != "training":
+        return DOING[progress["state"]]
+    words = [f"step {progress['step']} of {progress['steps']}"]
+    if progress["loss"] is not None:
+        words.append(f"loss {progress['loss']:.4f}")
+    if progress["steps_per_second"] is not None:
+        words.append(f"{progress['steps_per_second']:.1f} steps/s")
+    if progress["eta_seconds"] is not None:
+        words.append(f"about {span(progress['eta_seconds'])} left")
+    return ", ".join(words)
+
+
+def _tenth(onboarding: Document | None) -> tuple[str, int] | None:
+    """Return what must change for a new line: the host's state, and each tenth of the steps."""
+    if onboarding is None or not onboarding["progress"]:
+        return None
+    progress = onboarding["progress"]
+    return progress["state"], TENTHS * progress["step"] // max(1, progress["steps"])
+
+
+def _named_images(onboarding: Document) -> list[str]:
+    progress = onboarding["progress"]
+    return [*progress["previews"], *progress["samples"]] if progress else []
+
+
+def _images(onboarding: Document, saved: Mapping[str, str]) -> list[str]:
+    names = [name for name in _named_images(onboarding) if not saved or name in saved]
+    return [f"      {_image(name, saved)}" for name in names]
+
+
+def _image(name: str, saved: Mapping[str, str]) -> str:
+    """Return an image's line: `step-000050.png` is a preview, `00.png` a sample."""
+    stem = name.removesuffix(".png")
+    if stem.startswith("step-"):
+        what = f"preview at step {int(stem.removeprefix('step-'))}"
+    else:
+        what = f"sample {int(stem) + 1}"
+    return f"{what}: {saved[name]}" if name in saved else what
+
+
+def _end(onboarding: Document, marks: Marks) -> list[str]:
+    if onboarding["status"] == Status.READY:
+        return [f"{onboarding['user_id']}/{onboarding['model']} is ready: {onboarding['version']}"]
+    failure = onboarding["failure"]
+    if onboarding["status"] not in ENDED or not failure:
+        return []
+    lines = [f"{failure['error']}: {failure['message']}"]
+    lines += reasons(failure["facts"])
+    return [*lines, f"{marks.arrow} {failure['do']}"]
+
+
+def reasons(facts: Mapping[str, Any]) -> list[str]:
+    """Return what the facts of an error say of single photos and fields, one line each."""
+    photos = facts.get("photos")
+    lines = [f"  {name}: {why}" for name, why in photos.items()] if isinstance(photos, dict) else []
+    lists = [(name, facts.get(name)) for name in ("missing", "wrong")]
+    lines += [
+        f"  {name}: {', '.join(map(str, v))}" for name, v in lists if isinstance(v, list) and v
+    ]
+    return lines
+
+
+def _since_start(onboarding: Document, at: datetime) -> str:
+    seconds = max(0.0, (at - from_iso(onboarding["created_at"])).total_seconds())
+    return f"{span(seconds):>{TIME_WIDTH}}"

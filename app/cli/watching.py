@@ -1,0 +1,113 @@
+"""Watching onboardings: look, show what is new, fetch previews as they arrive, until the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from app.cli import tables
+from app.cli.client import Client, Document
+from app.cli.console import Console
+from app.cli.progress import ENDED, changes, panel
+from atelier.contracts.clock import Clock
+
+LOOK_SECONDS = 0.5
+"""Between two looks at one onboarding."""
+
+
+class Images(Protocol):
+    """Whoever has an onboarding's images."""
+
+    def image(self, onboarding: str, name: str) -> bytes:
+        """Return one by its name."""
+        ...
+
+
+@dataclass(slots=True)
+class Pictures:
+    """Saves an onboarding's previews and samples as they appear.
+
+    Attributes:
+        folder: where they go.
+        source: where they come from.
+        saved: name → path, in the order in which they came.
+    """
+
+    folder: Path
+    source: Images
+    saved: dict[str, str] = field(default_factory=dict)
+
+    def fetch(self, onboarding: Document) -> None:
+        """Fetch what is listed and not here yet."""
+        progress = onboarding["progress"] or {"previews": (), "samples": ()}
+        for name in (*progress["previews"], *progress["samples"]):
+            if name not in self.saved:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                path = self.folder / name
+                path.write_bytes(self.source.image(onboarding["id"], name))
+                self.saved[name] = str(path)
+
+
+@dataclass(slots=True)
+class Show:
+    """Shows one onboarding on a console: redrawn, line by line, or as JSON lines."""
+
+    console: Console
+    clock: Clock
+    pictures: Pictures | None = None
+    _before: Document | None = None
+
+    def __call__(self, onboarding: Document) -> None:
+        """Show what is new."""
+        if self.pictures:
+            self.pictures.fetch(onboarding)
+        saved = self.pictures.saved if self.pictures else None
+        marks = self.console.marks
+        if self.console.json:
+            if onboarding != self._before:
+                self.console.document(onboarding)
+        elif self.console.live:
+            now, width = self.clock.now(), self.console.width
+            self.console.draw(panel(onboarding, now=now, width=width, saved=saved, marks=marks))
+        else:
+            self.console.say(*changes(self._before, onboarding, saved=saved, marks=marks))
+        self._before = onboarding
+
+
+def watch(
+    read: Callable[[], Document], show: Callable[[Document], None], *, clock: Clock
+) -> Document:
+    """Look at one onboarding until it has ended; return it as it then stands."""
+    while True:
+        onboarding = read()
+        show(onboarding)
+        if onboarding["status"] in ENDED:
+            return onboarding
+        clock.sleep(LOOK_SECONDS)
+
+
+def watch_all(
+    client: Client, *, user: str | None, limit: int, console: Console, clock: Clock
+) -> None:
+    """Show the table of onboardings until none is under way."""
+    before: list[Document] | None = None
+    while True:
+        found = client.onboardings(user=user, limit=limit)
+        lines = tables.onboardings(found, now=clock.now())
+        if console.json:
+            if found != before:
+                console.document({"items": found})
+        elif console.live:
+            console.draw([line[: console.width] for line in lines])
+        elif _stamps(found) != _stamps(before):
+            console.say(*lines, "")
+        before = found
+        if all(document["status"] in ENDED for document in found):
+            return
+        clock.sleep(LOOK_SECONDS)
+
+
+def _stamps(documents: list[Document] | None) -> list[tuple[str, str, int]]:
+    return [(d["id"], d["status"], d["attempt"]) for d in documents or ()]
