@@ -194,3 +194,16 @@ def test_many_executions_share_one_transaction_when_they_happen_together(stored)
     stored.store.commit = lambda entries: (commits.append(len(entries)), commit(entries))
     stored.engine.run_until_idle()
     assert commits == [20]
+
+
+def test_the_arn_of_an_execution_is_known_before_it_starts(stored):
+    arn = stored.run(DONE)
+    assert stored.engine.execution_arn("machine", "one") == arn
+    assert stored.engine.describe_state_machine("machine").definition.startswith('{"StartAt"')
+
+
+def test_lists_take_sensible_bounds_only(stored):
+    stored.run(DONE)
+    for wrong in ({"max_results": 0}, {"max_results": 1001}, {"status": "WAITING"}):
+        with pytest.raises(ValidationError):
+            stored.engine.list_executions("machine", **wrong)

@@ -13,6 +13,7 @@ from workflows.engine.engine import (
     MemoryHistoryStore,
     SqliteHistoryStore,
     TaskFailure,
+    TaskRunnerClosed,
     TaskSuccess,
     TaskTimedOut,
 )
@@ -269,3 +270,27 @@ def test_a_transaction_that_fails_leaves_the_execution_as_the_journal_has_it(wor
     assert world.status(arn) == "RUNNING"
     world.engine.send_task_success(token, 2)
     assert world.engine.describe_execution(arn).output == "2"
+
+
+def test_an_execution_is_taken_up_when_it_is_called_before_the_recovery(world):
+    arn = world.start({"Ask": callback(Next="Again"), "Again": callback()})
+    token = world.functions.calls[0].token
+    world.crash()
+    world.engine.send_task_success(token, {})
+    assert [call.state for call in world.functions.calls] == ["Again"]
+    world.crash()
+    world.engine.stop_execution(arn)
+    assert world.status(arn) == "ABORTED"
+
+
+def test_a_call_that_a_closing_runner_does_not_take_is_issued_by_the_next_process(world):
+    def closing(_payload):
+        raise TaskRunnerClosed
+
+    world.functions.code["work"] = closing
+    arn = world.start({"Work": task()})
+    assert world.status(arn) == "RUNNING"
+    world.crash()
+    world.engine.recover()
+    world.engine.run_due()
+    assert world.status(arn) == "SUCCEEDED"

@@ -10,7 +10,7 @@ import json
 import pytest
 
 from tests.engine.world import task
-from workflows.engine.engine import InvalidExecutionInput, TaskSuccess
+from workflows.engine.engine import InvalidExecutionInput, TaskFailure, TaskSuccess
 
 LIMIT = 262_144
 
@@ -84,3 +84,43 @@ def test_the_25000th_event_is_the_executions_end(world):
     )
     last = world.engine.get_execution_history(arn, max_results=1, reverse=True).items[0]
     assert (last.id, last.type) == (25_000, "ExecutionFailed")
+
+
+HALF = "\ud800"
+
+
+def test_half_a_character_is_refused_where_it_comes_in(world):
+    with pytest.raises(InvalidExecutionInput):
+        world.start({"Work": task()}, {"text": HALF})
+    world.functions.answers("work", TaskSuccess({"text": HALF}))
+    arn = world.run({"Work": task()})
+    assert world.engine.describe_execution(arn).error == "Runtime.MarshalError"
+
+
+def test_half_a_character_that_is_made_inside_ends_its_own_execution_only(world, caplog):
+    states = {
+        "Make": {
+            "Type": "Pass",
+            "Parameters": {"made.$": "States.StringToJson($.text)"},
+            "End": True,
+        }
+    }
+    arn = world.run(states, {"text": '"\\ud800"'})
+    assert world.status(arn) == "FAILED"
+    assert world.status(world.run(states, {"text": "1"}, name="two")) == "SUCCEEDED"
+    assert "could not take in" in caplog.text
+
+
+def test_a_cause_is_cut_to_what_a_history_carries(world):
+    world.functions.answers("work", TaskFailure("E" * 300, HALF + "c" * 40_000))
+    arn = world.run({"Work": task()})
+    record = world.engine.describe_execution(arn)
+    assert (len(record.error), len(record.cause)) == (256, 32_768)
+
+
+def test_an_input_that_is_nested_without_end_is_refused(world):
+    deep: list = []
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(InvalidExecutionInput):
+        world.start({"Work": task()}, deep)

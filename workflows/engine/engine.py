@@ -51,6 +51,7 @@ from workflows.engine.lambda_tasks import (
     TaskFailure,
     TaskOutcome,
     TaskRunner,
+    TaskRunnerClosed,
     TaskSuccess,
     is_lambda,
 )
@@ -95,6 +96,7 @@ __all__ = [
     "TaskFailure",
     "TaskOutcome",
     "TaskRunner",
+    "TaskRunnerClosed",
     "TaskSuccess",
     "TaskTimedOut",
     "TooLate",

@@ -36,6 +36,7 @@ from workflows.engine.lambda_tasks import (
     TaskFailure,
     TaskOutcome,
     TaskRunner,
+    TaskRunnerClosed,
     call_of,
     happening_of,
 )
@@ -258,6 +259,8 @@ class Host:
 
         try:
             self._tasks.start(call, report)
+        except TaskRunnerClosed:
+            _log.info("%s stays open until the next recovery", call.id)
         except Exception as error:  # noqa: BLE001 - a function that does not start fails alone
             _log.exception("%s could not be started", call.function)
             report(TaskFailure("Lambda.Unknown", f"{type(error).__name__}: {error}"))

@@ -63,11 +63,19 @@ Report: TypeAlias = Callable[[TaskOutcome], None]
 """Tells the engine an outcome, from any thread, inline too; the first one counts."""
 
 
+class TaskRunnerClosed(Exception):
+    """Raised by a runner that is shutting down: the next process issues the call again."""
+
+
 class TaskRunner(Protocol):
     """Runs functions for the engine."""
 
     def start(self, call: TaskCall, report: Report) -> None:
-        """Begin a call and return at once; `report` its outcome whenever it is there."""
+        """Begin a call and return at once; `report` its outcome whenever it is there.
+
+        Raises:
+            TaskRunnerClosed: the process is ending; the call stays open until `recover`.
+        """
         ...
 
     def cancel(self, call_id: str) -> None:
