@@ -1,8 +1,8 @@
 """Measure the demo: `python -m benchmarks.demo` writes benchmarks/results/demo.json.
 
-Time is that of the whole journey after installation: platform start, onboarding, drawing. Quality is
-measured by the judge of `examples/tiny` (a classifier of drawn attributes that neither trains nor
-serves) over every place that no instance image shows and several seeds:
+Time is that of the whole journey after installation: platform start, onboarding, drawing. Quality
+is measured by the judge of `examples/tiny` (a classifier of drawn attributes that neither trains
+nor serves) over every place that no instance image shows and several seeds:
 
 - `retrieval_accuracy`: the generated image is nearest to the mascot among it and 20 subjects that
   no training saw;

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from pathlib import Path
 
-from app.cli.progress import Screen
-
 from app.cli.client import Client
+from app.cli.console import Console, is_live
 from app.cli.exits import CommandFailed
+from app.cli.watching import Pictures, Show
 from atelier.contracts.clock import SystemClock
 from examples.demo.contact_sheet import contact_sheet
 from examples.demo.journey import MASCOT, DemoFailed, Studio, instance_images, prompt
@@ -25,10 +26,9 @@ def main() -> int:
     if HOME.exists():
         shutil.rmtree(HOME)
 
-    def say(line: str) -> None:
-        sys.stdout.write(f"{line}\n")
-        sys.stdout.flush()
-
+    live = is_live(sys.stdout, os.environ)  # noqa: TID251 - a composition root
+    console = Console(sys.stdout, sys.stderr, live=live)
+    say = console.say
     say("Atelier: a model of their own for every end user, on this machine.\n")
     try:
         with local_platform(HOME, clock=clock) as platform:
@@ -37,8 +37,9 @@ def main() -> int:
             say(f"Ada uploads {len(photos)} photos of one creature from {_near(MASCOT)}/.\n")
             with Client(platform.url, platform.key, clock=clock) as client:
                 studio = Studio(client, clock)
-                with Screen(sys.stdout) as screen:
-                    onboarding = studio.onboard(MASCOT, on_change=screen.show)
+                pictures = Pictures(HOME / "images", client)
+                onboarding = studio.onboard(MASCOT, on_change=Show(console, clock, pictures))
+                console.release()
                 say("\nDrawing on the shared endpoint: base model and personal model, same seeds…")
                 rows = studio.rows()
         sheet = HOME / "contact-sheet.png"
@@ -52,7 +53,7 @@ def main() -> int:
 Done in {seconds:.0f} s. Where everything lies:
   contact sheet       {sheet}
   the model           {onboarding["model"]} {onboarding["version"]}, in {HOME}/objects/artifacts/
-  previews, samples   {HOME}/objects/checkpoints/{onboarding["job"]}/
+  previews, samples   {HOME}/images/
   ledger, histories   {HOME}/ledger.sqlite3, {HOME}/executions.sqlite3
   logs                {HOME}/logs/
 

@@ -13,15 +13,14 @@ from PIL import Image
 
 from app.cli.client import Client
 from app.cli.photos import read_folder
+from app.cli.watching import watch
 from atelier.contracts.clock import Clock
-from atelier.contracts.status import TERMINAL
 from examples.demo.contact_sheet import Row
 from examples.tiny.captions import place_words
 
 MASCOT = Path(__file__).resolve().parent.parent / "mascot"
 USER = "ada"
 MODEL = "zorp"
-POLL_SECONDS = 0.25
 SHEET_PLACES = ("space", "forest", "sea", "sunset")
 """Places where no instance image was taken."""
 SEEDS = 3
@@ -54,13 +53,8 @@ class Studio:
             "preset": "fast",
             "samples": [{"prompt": prompt("stage"), "seed": 1}],
         }
-        seen, _ = self.client.start(wish, idempotency_key=None)
-        while True:
-            on_change(seen)
-            if seen["status"] in TERMINAL:
-                break
-            self.clock.sleep(POLL_SECONDS)
-            seen = self.client.onboarding(seen["id"])
+        started, _ = self.client.start(wish, idempotency_key=None)
+        seen = watch(lambda: self.client.onboarding(started["id"]), on_change, clock=self.clock)
         if seen["status"] != "ready":
             failure = seen["failure"] or {"message": seen["status"], "do": ""}
             raise DemoFailed(f"{failure['message']} {failure['do']}".strip())
