@@ -100,12 +100,13 @@ def read_archive(body: bytes) -> Artifact:
     """
     members: dict[str, bytes | None] = dict.fromkeys(ARCHIVE_MEMBERS)
     try:
-        with (
-            gzip.GzipFile(fileobj=io.BytesIO(body)) as unpacked,
-            tarfile.open(fileobj=_Bounded(unpacked), mode="r|") as archive,
-        ):
-            for member in archive:
-                members[_check_member(member, members)] = _read_member(archive, member)
+        with gzip.GzipFile(fileobj=io.BytesIO(body)) as unpacked:
+            bounded = _Bounded(unpacked)
+            with tarfile.open(fileobj=bounded, mode="r|") as archive:
+                for member in archive:
+                    members[_check_member(member, members)] = _read_member(archive, member)
+            # To the end, where gzip's checksum stands: tar stops before it.
+            bounded.read()
     except (tarfile.TarError, OSError, EOFError, zlib.error, ValueError) as problem:
         raise _rejected("the archive", str(problem)[:200], "a .tar.gz of an artifact") from problem
     return _bind(members)

@@ -334,7 +334,7 @@ class Residency:
         unused = (
             e
             for e in self._entries.values()
-            if e.key.door is Door.ARTIFACT and e.staged is not None and not e.uses
+            if e.key.door is Door.ARTIFACT and e.staged and not e.uses and not e.retiring
         )
         yield from sorted(unused, key=lambda e: e.last_pinned)
 

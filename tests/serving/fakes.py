@@ -52,6 +52,7 @@ class FakeDrawer:
     def stage(self, artifact: Artifact) -> FakeStaged:
         if (artifact.card.base, artifact.card.base_digest) != (self.base, BASE_DIGEST):
             raise AdapterRejected("another base", where="base", found=artifact.card.base)
+        self.fault("stage", [])
         return FakeStaged(artifact.card.file_digest, self.host_bytes)
 
     def clear(self, slot: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -32,6 +33,7 @@ class House:
         drawer: Drawer,
         *,
         open_drawer: Callable[[], Drawer] | None = None,
+        stored: bool = True,
         **settings: Any,
     ) -> None:
         self.folder = folder
@@ -50,7 +52,7 @@ class House:
         loading = Loading(
             residency=self.residency,
             drawer=lambda: self.engine.drawer,
-            objects=FileReader(self.objects),
+            objects=FileReader(self.objects) if stored else None,
         )
         doors = Doors(
             engine=self.engine,
@@ -104,6 +106,16 @@ class House:
 
     def invoke_later(self, name: str, owner: str, **wanted: Any) -> Future[Any]:
         return self.background.submit(self.invoke, name, owner, **wanted)
+
+
+def until(holds: Callable[[], object]) -> None:
+    """Wait until something holds that others bring about."""
+    pause = threading.Event()
+    for _ in range(2000):
+        if holds():
+            return
+        pause.wait(0.01)
+    raise AssertionError("it did not come to hold within 20 s")
 
 
 def request_of(owner: str, **wanted: Any) -> dict[str, Any]:

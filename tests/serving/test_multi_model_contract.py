@@ -13,7 +13,7 @@ from PIL import Image
 
 from tests.serving.artifacts import ANN, BOB, files_of, folder_with
 from tests.serving.fakes import FakeDrawer
-from tests.serving.house import House, request_of
+from tests.serving.house import House, request_of, until
 
 MEMBERS = {"error", "message", "do", "facts"}
 
@@ -178,8 +178,7 @@ def test_unloading_waits_for_rows_in_flight_and_admits_nobody_new(
     drawn = house.invoke_later("a", ANN)
     assert inside.wait(20)
     gone = house.background.submit(house.client.delete, "/models/a")
-    while house.client.get("/models/a").status_code == 200:
-        pass
+    until(lambda: house.client.get("/models/a").status_code == 404)
     assert house.invoke("a", ANN).status_code == 404
     assert house.load("a", ANN).status_code == 409
     assert not gone.done()
