@@ -54,6 +54,10 @@ def machine(state: dict, **top) -> dict:
         ),
         (machine(task(Retry=[{"ErrorEquals": []}])), "/States/S/Retry/0/ErrorEquals"),
         (
+            machine(task(Retry=[{"ErrorEquals": ["States.Everything"]}])),
+            "/States/S/Retry/0/ErrorEquals",
+        ),
+        (
             machine(task(Retry=[{"ErrorEquals": ["States.ALL", "A"]}])),
             "/States/S/Retry/0/ErrorEquals",
         ),

@@ -102,9 +102,58 @@ def test_a_wait_lasts_as_long_as_it_says_and_no_time_when_that_is_past(world, fi
     assert world.times(arn, "WaitStateExited") == [seconds]
 
 
-def test_a_wait_for_something_that_is_no_time_fails(world):
-    arn = world.run({"Wait": {"Type": "Wait", "TimestampPath": "$.t", "End": True}}, {"t": "soon"})
-    assert world.engine.describe_execution(arn).error == "States.Runtime"
+@pytest.mark.parametrize(
+    ("fields", "cause"),
+    [
+        (
+            {"SecondsPath": "$.none"},
+            "The SecondsPath parameter does not reference an input value: $.none",
+        ),
+        (
+            {"SecondsPath": "$.word"},
+            "The SecondsPath parameter cannot be parsed as a long value: $.word == soon",
+        ),
+        (
+            {"SecondsPath": "$.below"},
+            "The SecondsPath parameter references a negative value: $.below == -1",
+        ),
+        (
+            {"SecondsPath": "$.huge"},
+            f"The SecondsPath parameter cannot be parsed as a long value: $.huge == {10**30}",
+        ),
+        (
+            {"TimestampPath": "$.word"},
+            (
+                "The TimestampPath parameter does not reference a valid ISO-8601 extended offset "
+                "date-time format string: $.word == soon"
+            ),
+        ),
+    ],
+)
+def test_a_wait_for_something_that_is_no_time_fails_in_words_of_its_own(world, fields, cause):
+    given = {"word": "soon", "below": -1, "huge": 10**30}
+    arn = world.run({"Wait": {"Type": "Wait", "End": True, **fields}}, given)
+    record = world.engine.describe_execution(arn)
+    assert (record.error, record.cause) == ("States.Runtime", cause)
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("$.none", "No results for path: $['none']"),
+        ("$.a.none", "No results for path: $['a']['none']"),
+        ("$.none.deep", "Missing property in path $['none']"),
+    ],
+)
+@pytest.mark.parametrize("field", ["InputPath", "OutputPath"])
+def test_a_path_field_that_selects_nothing_says_how_far_it_came(world, field, path, reason):
+    arn = world.run({"Pass": {"Type": "Pass", "End": True, field: path}}, {"a": {}})
+    record = world.engine.describe_execution(arn)
+    assert record.error == "States.Runtime"
+    assert record.cause == (
+        "An error occurred while executing the state 'Pass' (entered at the event id #2). "
+        f"Invalid path '{path}' : {reason}"
+    )
 
 
 def test_a_fail_state_ends_with_its_error_and_cause_given_or_found(world):

@@ -133,12 +133,14 @@ class StateFailure(Exception):
     Attributes:
         error: The error name; None when a Fail state or a callback names none.
         cause: Words for people; None when there are none.
+        bare: Whether the cause stands alone; AWS puts the state's name before most others.
     """
 
-    def __init__(self, error: str | None, cause: str | None) -> None:
+    def __init__(self, error: str | None, cause: str | None, *, bare: bool = False) -> None:
         super().__init__(f"{error}: {cause}")
         self.error = error
         self.cause = cause
+        self.bare = bare
 
 
 RUNTIME: Final = "States.Runtime"
@@ -149,3 +151,26 @@ DATA_LIMIT_EXCEEDED: Final = "States.DataLimitExceeded"
 INTRINSIC_FAILURE: Final = "States.IntrinsicFailure"
 RESULT_PATH_MATCH_FAILURE: Final = "States.ResultPathMatchFailure"
 ALL: Final = "States.ALL"
+
+RESERVED: Final = frozenset(
+    {
+        ALL,
+        DATA_LIMIT_EXCEEDED,
+        HEARTBEAT_TIMEOUT,
+        INTRINSIC_FAILURE,
+        RESULT_PATH_MATCH_FAILURE,
+        RUNTIME,
+        TASK_FAILED,
+        TIMEOUT,
+        "States.BranchFailed",
+        "States.ExceedToleratedFailureThreshold",
+        "States.Http.Socket",
+        "States.ItemReaderFailed",
+        "States.NoChoiceMatched",
+        "States.ParameterPathFailure",
+        "States.Permissions",
+        "States.QueryEvaluationError",
+        "States.ResultWriterFailed",
+    }
+)
+"""Every error name that may begin with `States.`."""

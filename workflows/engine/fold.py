@@ -311,13 +311,12 @@ class Fold:
 
 
 def _explained(visit: Visit, failure: StateFailure) -> Failed:
-    return Failed(
-        failure.error,
-        told_cause(
-            f"An error occurred while executing the state '{visit.state.name}' (entered at the "
-            f"event id #{visit.entered_event}). {failure.cause}"
-        ),
+    where = (
+        f"An error occurred while executing the state '{visit.state.name}' (entered at the event "
+        f"id #{visit.entered_event}). "
     )
+    cause = f"{'' if failure.bare else where}{failure.cause}"
+    return Failed(failure.error, told_cause(cause))
 
 
 _BEGINNINGS: Final[Mapping[type, Callable[[Fold, Visit], Work]]] = {

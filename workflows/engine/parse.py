@@ -28,7 +28,7 @@ from workflows.engine.definition import (
     TaskState,
     WaitState,
 )
-from workflows.engine.errors import ALL
+from workflows.engine.errors import ALL, RESERVED
 from workflows.engine.fields import Fields
 from workflows.engine.jsontext import Json
 from workflows.engine.paths import Path, compile_path
@@ -226,6 +226,9 @@ def _errors(entry: Fields, *, last: bool) -> tuple[str, ...]:
     names = entry.take("ErrorEquals", None)
     if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
         raise entry.invalid("ErrorEquals lists at least one error name", "ErrorEquals")
+    unknown = [name for name in names if name.startswith("States.") and name not in RESERVED]
+    if unknown:
+        raise entry.invalid(f"There is no error {unknown[0]}", "ErrorEquals")
     if ALL in names and (len(names) > 1 or not last):
         raise entry.invalid(f"{ALL} stands alone and in the last entry", "ErrorEquals")
     return tuple(names)

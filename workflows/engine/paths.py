@@ -80,13 +80,15 @@ class Path:
 
     def find(self, scope: Scope) -> Json:
         """Return what the path selects: a value or MISSING; a list when it is indefinite."""
+        return self.find_in(self.root_in(scope))
+
+    def root_in(self, scope: Scope) -> Json:
+        """Return the value that the path starts from."""
         if self.root == "data":
-            value = scope.data
-        elif self.root == "context":
-            value = scope.context
-        else:
-            value = scope.variables.get(self.variable, MISSING)
-        return self.find_in(value)
+            return scope.data
+        if self.root == "context":
+            return scope.context
+        return scope.variables.get(self.variable, MISSING)
 
     def find_in(self, value: Json) -> Json:
         """Return what the path selects below `value`, its root taken as given."""
@@ -100,6 +102,16 @@ class Path:
             if value is MISSING:
                 break
         return value
+
+    def explain_missing(self, value: Json) -> str:
+        """Say why a definite path finds nothing below `value`, in AWS's words."""
+        told = "$"
+        for place, key in enumerate(self.keys):
+            told += f"['{key}']" if isinstance(key, str) else f"[{key}]"
+            value = _child(value, key)
+            if value is MISSING and place < len(self.keys) - 1:
+                return f"Missing property in path {told}"
+        return f"No results for path: {told}"
 
     @property
     def writes(self) -> bool:

@@ -9,6 +9,7 @@ Source: https://docs.aws.amazon.com/step-functions/latest/dg/concepts-input-outp
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -104,6 +105,11 @@ class MapRequest:
     max_concurrency: int
 
 
+MOST: Final = 99_999_999
+"""The largest number of seconds, or of iterations at once."""
+
+_DIGITS: Final = re.compile(r"[0-9]{1,9}")
+
 Trace = dict[str, Json]
 """Inspection data as it comes up: TestState's names to values."""
 
@@ -114,7 +120,7 @@ def effective_input(state: State, scope: Scope, trace: Trace | None = None) -> J
     Raises:
         StateFailure: it selects nothing.
     """
-    selected = _select(state.input_path, scope, "InputPath")
+    selected = _select(state.input_path, scope)
     if trace is not None:
         trace["afterInputPath"] = selected
     return selected
@@ -133,8 +139,8 @@ def request_task(state: TaskState, scope: Scope, trace: Trace | None = None) -> 
     credentials = {} if state.credentials is None else fill(state.credentials, here)
     return TaskRequest(
         parameters,
-        _seconds(state.timeout_seconds, here, "TimeoutSecondsPath", least=1),
-        _seconds(state.heartbeat_seconds, here, "HeartbeatSecondsPath", least=1),
+        _number(state.timeout_seconds, here, "TimeoutSecondsPath", least=1),
+        _number(state.heartbeat_seconds, here, "HeartbeatSecondsPath", least=1),
         credentials.get("RoleArn"),
     )
 
@@ -146,7 +152,7 @@ def request_map(state: MapState, scope: Scope, trace: Trace | None = None) -> Ma
         StateFailure: ItemsPath selects no array, or MaxConcurrencyPath no number.
     """
     here = scope.on(effective_input(state, scope, trace))
-    items = _select(state.items_path, here, "ItemsPath")
+    items = _select(state.items_path, here)
     if not isinstance(items, list):
         raise StateFailure(
             RUNTIME,
@@ -155,7 +161,7 @@ def request_map(state: MapState, scope: Scope, trace: Trace | None = None) -> Ma
         )
     if trace is not None:
         trace["afterItemsPath"] = items
-    concurrency = _seconds(state.max_concurrency, here, "MaxConcurrencyPath", least=0)
+    concurrency = _number(state.max_concurrency, here, "MaxConcurrencyPath", least=0)
     return MapRequest(items, concurrency or 0)
 
 
@@ -193,17 +199,20 @@ def wait_until(state: WaitState, scope: Scope, entered_at: datetime) -> datetime
     """
     here = scope.on(effective_input(state, scope))
     if state.seconds is not None:
-        seconds = _seconds(state.seconds, here, "SecondsPath", least=0)
-        return entered_at + timedelta(seconds=seconds or 0)
+        given = state.seconds
+        seconds = _wait_seconds(given, here) if isinstance(given, Path) else given
+        return entered_at + timedelta(seconds=seconds)
     if isinstance(state.timestamp, datetime):
         return state.timestamp
-    value = _select(state.timestamp, here, "TimestampPath")
+    assert state.timestamp is not None  # noqa: S101 - a Wait has one of its four forms
+    value = _select(state.timestamp, here)
     moment = to_timestamp(value)
     if moment is None:
         raise StateFailure(
             RUNTIME,
-            f"The TimestampPath parameter does not reference a valid ISO-8601 extended offset "
-            f"date-time format string: {encode(value)}",
+            "The TimestampPath parameter does not reference a valid ISO-8601 extended offset "
+            f"date-time format string: {state.timestamp.text} == {_plain(value)}",
+            bare=True,
         )
     return moment
 
@@ -242,7 +251,7 @@ def leave_simply(state: State, scope: Scope, trace: Trace | None = None) -> Exit
                 RUNTIME,
                 "Failed to transition out of the state. The state does not point to a next state.",
             )
-    output = _select(state.output_path, here, "OutputPath")
+    output = _select(state.output_path, here)
     return Exit(output, following, _assigned(assign, here))
 
 
@@ -320,7 +329,7 @@ def _exit(
     placed = _place(result_path, scope.data, result)
     if trace is not None:
         trace["afterResultPath"] = placed
-    output = _select(state.output_path, scope.on(placed), "OutputPath")
+    output = _select(state.output_path, scope.on(placed))
     return Exit(output, state.next, assigned)
 
 
@@ -346,32 +355,47 @@ def _place(path: Path | None, document: Json, result: Json) -> Json:
         ) from error
 
 
-def _select(path: Path | None, scope: Scope, name: str) -> Json:
+def _select(path: Path | None, scope: Scope) -> Json:
     if path is None:
         return {}
     value = path.find(scope)
     if value is MISSING:
-        raise StateFailure(
-            RUNTIME,
-            f"Invalid path '{path.text}' : The field {name} selects nothing in the input "
-            f"'{encode(scope.data)}'",
-        )
+        reason = path.explain_missing(path.root_in(scope))
+        raise StateFailure(RUNTIME, f"Invalid path '{path.text}' : {reason}")
     return value
 
 
-def _seconds(value: int | Path | None, scope: Scope, name: str, *, least: int) -> int | None:
+def _number(value: int | Path | None, scope: Scope, name: str, *, least: int) -> int | None:
     """Return a whole number; AWS also takes one that is written as a string."""
     if not isinstance(value, Path):
         return value
-    found = _select(value, scope, name)
-    number = int(found) if isinstance(found, str) and found.isdecimal() else found
-    if isinstance(number, bool) or not isinstance(number, int) or number < least:
+    found = _select(value, scope)
+    number = int(found) if isinstance(found, str) and _DIGITS.fullmatch(found) else found
+    if isinstance(number, bool) or not isinstance(number, int) or not least <= number <= MOST:
         raise StateFailure(
             RUNTIME,
-            f"The {name} parameter does not reference an integer of at least {least}: "
-            f"'{value.text}' == {encode(found)}",
+            f"The {name} parameter does not reference an integer of {least} to {MOST}: "
+            f"{value.text} == {encode(found)}",
         )
     return number
+
+
+def _wait_seconds(path: Path, scope: Scope) -> int:
+    """Return a Wait's seconds; its refusals read as AWS's do, without the state's name."""
+    found = path.find(scope)
+    if found is MISSING:
+        words = f"does not reference an input value: {path.text}"
+    elif isinstance(found, bool) or not isinstance(found, int) or found > MOST:
+        words = f"cannot be parsed as a long value: {path.text} == {_plain(found)}"
+    elif found < 0:
+        words = f"references a negative value: {path.text} == {found}"
+    else:
+        return found
+    raise StateFailure(RUNTIME, f"The SecondsPath parameter {words}", bare=True)
+
+
+def _plain(value: Json) -> str:
+    return value if isinstance(value, str) else encode(value)
 
 
 def _words(value: str | Expression | None, scope: Scope, name: str) -> str | None:
