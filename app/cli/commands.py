@@ -15,7 +15,7 @@ from app.cli.client import Client, Document
 from app.cli.console import Console
 from app.cli.exits import CommandFailed, Exit
 from app.cli.photos import read_folder
-from app.cli.progress import ENDED, panel
+from app.cli.progress import ENDED, counted, panel
 from app.cli.watching import Pictures, Show, watch, watch_all
 from atelier.contracts.clock import Clock
 from atelier.contracts.status import Status
@@ -86,7 +86,7 @@ def onboard(given: Namespace, desk: Desk) -> Exit:
     with desk.connect() as client:
         captioned = sum(bool(photo.caption) for photo in photos)
         console.say(
-            f"Uploading {len(photos)} photos of {given.folder} for {given.user}"
+            f"Uploading {counted(len(photos), 'photo')} of {given.folder} for {given.user}"
             + (f", {captioned} with captions …" if captioned else " …")
         )
         folder = client.upload(given.user, photos, consent_by=given.consent_by)
@@ -179,7 +179,7 @@ def generate(given: Namespace, desk: Desk) -> Exit:
         desk.console.say(str(path))
     desk.console.document({**drawn, "images": images})
     desk.console.say(
-        f"{len(images)} images of {drawn['width']}×{drawn['height']} by {given.user}/{given.model} "
+        f"{counted(len(images), 'image')} of {drawn['width']}×{drawn['height']} by {given.user}/{given.model} "
         f"{drawn['version']} in {drawn['seconds']:.1f} s."
     )
     return Exit.DONE

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TextIO
 
@@ -25,12 +24,14 @@ class Console:
         out, err: the streams.
         json: print documents instead of sentences.
         live: whether what was printed can be redrawn: a terminal that understands ANSI.
+        columns: how wide the terminal is now; people resize them.
     """
 
     out: TextIO
     err: TextIO
     json: bool = False
     live: bool = False
+    columns: Callable[[], int] = lambda: NO_TERMINAL_WIDTH
     _drawn: int = field(default=0, init=False)
 
     @property
@@ -49,7 +50,7 @@ class Console:
         """Columns that may be used."""
         if not self.live:
             return NO_TERMINAL_WIDTH
-        return max(LEAST_WIDTH, shutil.get_terminal_size().columns - 1)
+        return max(LEAST_WIDTH, self.columns() - 1)
 
     def say(self, *lines: str) -> None:
         """Print sentences for people; nothing where documents are wanted."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
@@ -33,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         environment=os.environ,  # noqa: TID251 - this is a composition root
         clock=SystemClock(),
         processes=SystemProcesses(),
+        columns=lambda: shutil.get_terminal_size().columns,
     )
     try:
         sys.stdout.flush()
@@ -50,6 +52,7 @@ def run(
     environment: Mapping[str, str],
     clock: Clock,
     processes: Processes,
+    columns: Callable[[], int],
     transport: httpx.BaseTransport | None = None,
 ) -> int:
     """Run one command with everything that it touches given.
@@ -61,10 +64,12 @@ def run(
         environment: ATELIER_HOME, ATELIER_URL, ATELIER_KEY, TERM.
         clock: the time.
         processes: the operating system's.
+        columns: how wide the terminal is.
         transport: how HTTP travels; the network unless a test says otherwise.
     """
     given = parse(arguments)
-    console = Console(out, err, json=given.json, live=not given.json and is_live(out, environment))
+    live = not given.json and is_live(out, environment)
+    console = Console(out, err, json=given.json, live=live, columns=columns)
     home = Path(given.home or environment.get("ATELIER_HOME") or DEFAULT_HOME).absolute()
     try:
         # The commands import httpx, which `--help` and a mistyped command need not wait for.

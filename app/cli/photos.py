@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from app.cli.exits import CommandFailed, Exit
+from app.cli.progress import counted
 from atelier.contracts.dataset import MAX_UPLOAD_BYTES
 from atelier.contracts.ids import digest_of
 from atelier.contracts.request import MAX_PHOTOS
@@ -67,7 +68,7 @@ def read_folder(folder: Path) -> list[Photo]:
     if not paths:
         raise CommandFailed(
             Exit.REFUSED,
-            f"{folder} holds {len(files)} files, none of them a photo",
+            f"{folder} holds {counted(len(files), 'file')}, none of them a photo",
             do=f"Photos end in {', '.join(TYPES)}; convert others first.",
         )
     if len(paths) > MAX_PHOTOS:

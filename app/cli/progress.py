@@ -47,17 +47,18 @@ DOING: Final[Mapping[str, str]] = {
     "preparing": "prepares the photos",
     "training": "",
     "sampling": "draws the sample images",
-    "done": "done",
+    "done": "",
     "failed": "failed on its host",
     "stopped": "stopped; goes on from its last checkpoint",
 }
 """What a training host does, by progress.json's state."""
 
 ENDED: Final = frozenset(str(status) for status in TERMINAL)
-NAME_WIDTH: Final = 11
+NAME_WIDTH: Final = 12
 TIME_WIDTH: Final = 12
 MOST_BAR: Final = 28
 LEAST_BAR: Final = 8
+MOST_IMAGES: Final = 6
 TENTHS: Final = 10
 
 
@@ -93,7 +94,7 @@ def panel(
         onboarding: the API's document.
         now: for how long the present state lasts, UTC.
         width: of the terminal; no line is longer.
-        saved: image name → where it was saved, for the images that should be shown by path.
+        saved: image name → where it was saved; such images are shown with their path.
         marks: signs to draw with.
     """
     lines = [_title(onboarding, marks)]
@@ -103,8 +104,8 @@ def panel(
             mark, time = marks.bad, ""
         else:
             mark = marks.current if present else marks.done
-            time = f"{span(seconds):>{TIME_WIDTH}}"
-        lines.append(f"  {mark} {status:<{NAME_WIDTH}}{time}".rstrip())
+            time = span(seconds) if status not in ENDED else f"after {span(seconds)}"
+        lines.append(f"  {mark} {status:<{NAME_WIDTH}}{time:>{TIME_WIDTH}}".rstrip())
         if present and (what := _what(onboarding, width - NAME_WIDTH - TIME_WIDTH - 6, marks)):
             lines[-1] += f"  {what}"
         if status == Status.TRAINING:
@@ -118,6 +119,7 @@ def changes(
     before: Document | None,
     after: Document,
     *,
+    now: datetime,
     saved: Mapping[str, str] | None = None,
     marks: Marks = UNICODE,
 ) -> list[str]:
@@ -126,29 +128,26 @@ def changes(
     Args:
         before: what was known, or None at the first look.
         after: what is known now.
+        now: when that is, UTC.
         saved: image name → where it was saved.
         marks: signs to draw with.
     """
     lines = [] if before else [_title(after, marks)]
     known = {entry["status"] for entry in before["timeline"]} if before else set()
-    for entry in after["timeline"]:
-        if entry["status"] not in known:
-            at = _since_start(after, from_iso(entry["at"]))
-            lines.append(
-                f"{at}  {entry['status']:<{NAME_WIDTH}}{MEANING[entry['status']]}".rstrip()
-            )
-    at = _since_start(after, from_iso(after["updated_at"]))
-    waiting = after["waiting_for"]
-    if waiting and (before is None or before["waiting_for"] != waiting):
-        lines.append(f"{at}  {'':<{NAME_WIDTH}}{waiting}")
+    entered = [entry for entry in after["timeline"] if entry["status"] not in known]
+    # What a host does lies between the statuses before and after training.
+    early = [entry for entry in entered if entry["status"] in WAY[: WAY.index(Status.TRAINING) + 1]]
+    lines += [_entry(after, entry) for entry in early]
+    here = f"{_since_start(after, now)}  {'':<{NAME_WIDTH}}"
+    if (waiting := after["waiting_for"]) and (before is None or before["waiting_for"] != waiting):
+        lines.append(f"{here}{waiting}")
     if _tenth(before) != _tenth(after) and (step := _step(after)):
-        lines.append(f"{at}  {'':<{NAME_WIDTH}}{step}")
+        lines.append(f"{here}{step}")
     seen = set(_named_images(before)) if before else set()
     lines += [
-        f"{at}  {'':<{NAME_WIDTH}}{_image(name, saved or {})}"
-        for name in _named_images(after)
-        if name not in seen and (not saved or name in saved)
+        f"{here}{_image(name, saved or {})}" for name in _named_images(after) if name not in seen
     ]
+    lines += [_entry(after, entry) for entry in entered if entry not in early]
     if after["status"] in ENDED and (before is None or before["status"] not in ENDED):
         lines += _end(after, marks)
     return lines
@@ -164,6 +163,11 @@ def span(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def counted(number: int, thing: str) -> str:
+    """Return `1 photo`, `2 photos`."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
 def bar(done: int, total: int, width: int, marks: Marks = UNICODE) -> str:
     """Return a bar of `width` signs, full up to done/total."""
     full = width * done // total if total else 0
@@ -176,6 +180,11 @@ def _title(onboarding: Document, marks: Marks) -> str:
         f"{onboarding['user_id']}/{onboarding['model']} {marks.dot} onboarding {onboarding['id']} "
         f"{marks.dot} {onboarding['preset']} on {onboarding['base']}{attempt}"
     )
+
+
+def _entry(onboarding: Document, entry: Mapping[str, str]) -> str:
+    at = _since_start(onboarding, from_iso(entry["at"]))
+    return f"{at}  {entry['status']:<{NAME_WIDTH}}{MEANING[entry['status']]}"
 
 
 def _durations(onboarding: Document, now: datetime) -> Iterator[tuple[str, float]]:
@@ -198,7 +207,7 @@ def _what(onboarding: Document, width: int, marks: Marks) -> str:
     """Return what happens in the present state: a bar while training, else a sentence."""
     progress = onboarding["progress"]
     if onboarding["status"] == Status.TRAINING and progress and progress["state"] == "training":
-        words = _step(onboarding)
+        words = _step_beside_bar(progress)
         room = min(MOST_BAR, width - len(words) - 2)
         if room < LEAST_BAR:
             return words
@@ -209,20 +218,37 @@ def _what(onboarding: Document, width: int, marks: Marks) -> str:
 
 
 def _step(onboarding: Document) -> str:
-    """Return the training's numbers: `step 125 of 250, loss 0.0831, 10.4 steps/s, 12 s left`."""
+    """Return what a host does: `step 125 of 250, loss 0.0831, 10.4 steps/s, about 12 s left`."""
     progress = onboarding["progress"]
     if not progress:
         return ""
     if progress["state"] != "training":
         return DOING[progress["state"]]
-    words = [f"step {progress['step']} of {progress['steps']}"]
-    if progress["loss"] is not None:
-        words.append(f"loss {progress['loss']:.4f}")
-    if progress["steps_per_second"] is not None:
-        words.append(f"{progress['steps_per_second']:.1f} steps/s")
-    if progress["eta_seconds"] is not None:
-        words.append(f"about {span(progress['eta_seconds'])} left")
-    return ", ".join(words)
+    speed = progress["steps_per_second"]
+    return ", ".join(
+        [
+            f"step {progress['step']} of {progress['steps']}",
+            *_loss(progress),
+            *([f"{speed:.1f} steps/s"] if speed is not None else []),
+            *_left(progress),
+        ]
+    )
+
+
+def _step_beside_bar(progress: Document) -> str:
+    numbers = f"{progress['step']}/{progress['steps']}"
+    return ", ".join([numbers, *_loss(progress), *_left(progress)])
+
+
+def _loss(progress: Document) -> list[str]:
+    return [] if progress["loss"] is None else [f"loss {progress['loss']:.4f}"]
+
+
+def _left(progress: Document) -> list[str]:
+    eta = progress["eta_seconds"]
+    if eta is None:
+        return []
+    return [f"about {round(eta)} s left" if eta < 100 else f"about {span(eta)} left"]
 
 
 def _tenth(onboarding: Document | None) -> tuple[str, int] | None:
@@ -239,8 +265,10 @@ def _named_images(onboarding: Document) -> list[str]:
 
 
 def _images(onboarding: Document, saved: Mapping[str, str]) -> list[str]:
-    names = [name for name in _named_images(onboarding) if not saved or name in saved]
-    return [f"      {_image(name, saved)}" for name in names]
+    names = _named_images(onboarding)
+    earlier = len(names) - MOST_IMAGES
+    lines = [f"      and {earlier} earlier"] if earlier > 0 else []
+    return [*lines, *(f"      {_image(name, saved)}" for name in names[-MOST_IMAGES:])]
 
 
 def _image(name: str, saved: Mapping[str, str]) -> str:
@@ -256,9 +284,12 @@ def _image(name: str, saved: Mapping[str, str]) -> str:
 def _end(onboarding: Document, marks: Marks) -> list[str]:
     if onboarding["status"] == Status.READY:
         return [f"{onboarding['user_id']}/{onboarding['model']} is ready: {onboarding['version']}"]
-    failure = onboarding["failure"]
-    if onboarding["status"] not in ENDED or not failure:
+    if onboarding["status"] not in ENDED:
         return []
+    failure = onboarding["failure"]
+    if not failure:
+        name = f"{onboarding['user_id']}/{onboarding['model']}"
+        return [f"{name} {MEANING[onboarding['status']]}."]
     lines = [f"{failure['error']}: {failure['message']}"]
     lines += reasons(failure["facts"])
     return [*lines, f"{marks.arrow} {failure['do']}"]

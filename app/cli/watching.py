@@ -72,7 +72,8 @@ class Show:
             now, width = self.clock.now(), self.console.width
             self.console.draw(panel(onboarding, now=now, width=width, saved=saved, marks=marks))
         else:
-            self.console.say(*changes(self._before, onboarding, saved=saved, marks=marks))
+            now = self.clock.now()
+            self.console.say(*changes(self._before, onboarding, now=now, saved=saved, marks=marks))
         self._before = onboarding
 
 

@@ -1,0 +1,201 @@
+"""`atelier onboard` and `atelier status`: photos go up, progress comes down."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from app.cli.exits import Exit
+from tests.cli.platform import (
+    ALL,
+    HALF,
+    ID,
+    KEY,
+    LIFE,
+    QUEUED,
+    REJECTED,
+    TRAINING,
+    VERSION,
+    Shell,
+    onboarding,
+    problem,
+)
+from tests.conftest import Golden
+
+FAILED = onboarding(("queued", 0), ("failed", 3.2), failure=REJECTED)
+
+
+def started(shell: Shell) -> dict:
+    return shell.platform.bodies["POST /v1/onboardings"]
+
+
+def test_a_folder_of_photos_becomes_an_onboarding(shell, photos):
+    assert shell("onboard", str(photos), "--user", "ada", "--model", "me") == Exit.DONE
+    assert sorted(shell.platform.files) == ["01.jpg", "02.jpg", "03.jpg", "04.jpg"]
+    assert started(shell) == {"user_id": "ada", "photos": "uploads/o/m1/", "model": "me"}
+    assert f"atelier status {ID} --watch" in shell.out
+
+
+def test_only_what_was_said_is_sent_so_that_the_platform_has_the_defaults(shell, photos):
+    options = (
+        *("--preset", "nano", "--subject", "dog", "--trigger", "sks", "--steps", "9"),
+        *("--prompt", "a dog at sea", "--prompt", "a dog at home", "--seed", "3", "--new-version"),
+    )
+    shell("onboard", str(photos), "--user", "ada", *options)
+    assert started(shell) == {
+        "user_id": "ada",
+        "photos": "uploads/o/m1/",
+        "preset": "nano",
+        "subject": "dog",
+        "trigger": "sks",
+        "hyperparameters": {"steps": 9},
+        "samples": [{"prompt": "a dog at sea"}, {"prompt": "a dog at home"}],
+        "seed": 3,
+        "new_version": True,
+    }
+
+
+def test_the_key_goes_to_the_api_and_not_with_a_photo(shell, photos):
+    shell("onboard", str(photos), "--user", "ada")
+    headers = shell.platform.headers
+    assert headers["POST /v1/onboardings"]["Authorization"] == f"Bearer {KEY}"
+    assert "Authorization" not in headers["POST /local/uploads"]
+
+
+def test_a_photo_is_the_last_field_of_its_form(shell, photos):
+    shell("onboard", str(photos), "--user", "ada")
+    sent = shell.platform.files["01.jpg"]
+    assert sent.index(b'name="key"') < sent.index(b'name="file"') < sent.index(b"photo 1")
+
+
+def test_captions_beside_the_photos_go_with_them(shell, photos):
+    captions = {"02.jpg": "a photo of zorp creature on a chair"}
+    (photos / "captions.json").write_text(json.dumps(captions), encoding="utf-8")
+    shell("onboard", str(photos), "--user", "ada")
+    announced = shell.platform.bodies["POST /v1/uploads"]["photos"]
+    assert [photo["caption"] for photo in announced] == ["", captions["02.jpg"], "", ""]
+    assert "1 with captions" in shell.out
+
+
+def test_who_allowed_it_is_kept_with_the_photos(shell, photos):
+    shell("onboard", str(photos), "--user", "ada", "--consent-by", "Ada L.")
+    consent = shell.platform.bodies["POST /v1/uploads/m1/complete"]["consent"]
+    assert consent == {"given_by": "Ada L."}
+
+
+def test_asking_the_same_again_finds_the_onboarding_and_says_so(shell, photos):
+    shell.platform.known = True
+    assert shell("onboard", str(photos), "--user", "ada") == Exit.DONE
+    assert "asked for before" in shell.out
+    assert "--idempotency-key" in shell.out
+
+
+def test_an_idempotency_key_is_passed_on(shell, photos):
+    shell("onboard", str(photos), "--user", "ada", "--idempotency-key", "again")
+    assert shell.platform.headers["POST /v1/onboardings"]["Idempotency-Key"] == "again"
+
+
+def test_watching_without_a_terminal_prints_lines_and_saves_previews(shell, photos, golden: Golden):
+    shell.platform.looks = [*LIFE]
+    assert shell("onboard", str(photos), "--user", "ada", "--watch") == Exit.DONE
+    saved = shell.home / "previews" / ID
+    assert sorted(path.name for path in saved.iterdir()) == [
+        "00.png",
+        "01.png",
+        "step-000050.png",
+        "step-000100.png",
+    ]
+    text = shell.out.replace(str(saved), "PREVIEWS").replace(str(photos), "PHOTOS")
+    golden("watch.txt", text)
+
+
+def test_watching_in_a_terminal_redraws(shell):
+    shell.live = True
+    shell.platform.looks = [*LIFE]
+    assert shell("status", ID, "--watch") == Exit.DONE
+    frames = shell.out.split("\x1b[J")
+    assert len(frames) == len(LIFE) + 1
+    assert "━━━" in frames[4]
+    assert frames[1].endswith(f"\x1b[{frames[1].count(chr(10))}A\r")
+    assert 'atelier generate --user ada --model me "a photo of zorp' in frames[-1]
+
+
+def test_previews_go_where_they_are_wanted(shell, tmp_path):
+    shell.platform.looks = [onboarding(*ALL, progress=HALF, version=VERSION)]
+    shell("status", ID, "--watch", "--out", str(tmp_path / "here"))
+    assert (tmp_path / "here" / "step-000050.png").exists()
+
+
+def test_watching_as_json_prints_a_document_for_every_change(shell, photos):
+    shell.platform.looks = [LIFE[0], *LIFE, LIFE[-1]]
+    assert shell("onboard", str(photos), "--user", "ada", "--watch", "--json") == Exit.DONE
+    assert shell.documents() == LIFE
+
+
+def test_a_failed_onboarding_says_why_and_what_to_do(shell, photos):
+    shell.platform.looks = [QUEUED, FAILED]
+    assert shell("onboard", str(photos), "--user", "ada", "--watch") == Exit.NO_MODEL
+    assert "07.jpg: the same as 02.jpg" in shell.out
+    assert REJECTED["do"] in shell.out
+
+
+@pytest.mark.parametrize("end", ["failed", "cancelled", "erased"])
+def test_status_of_an_onboarding_without_a_model_is_1(shell, end):
+    shell.platform.looks = [onboarding(*TRAINING, (end, 9))]
+    assert shell("status", ID) == Exit.NO_MODEL
+    assert end in shell.out
+
+
+def test_status_of_one_that_is_under_way_is_0(shell):
+    shell.platform.looks = [onboarding(*TRAINING, progress=HALF)]
+    assert shell("status", ID) == Exit.DONE
+    assert "125/250" in shell.out
+
+
+def test_status_lists_onboardings(shell, golden: Golden):
+    shell.clock.advance(3 * 86_400)
+    shell.platform.items = [
+        onboarding(*TRAINING),
+        onboarding(("queued", 0), user_id="grace", waiting_for="an instance of ml.g5.2xlarge"),
+        FAILED,
+        onboarding(*ALL, version=VERSION),
+    ]
+    assert shell("status") == Exit.DONE
+    golden("list.txt", shell.out)
+
+
+def test_a_list_of_nothing_says_how_to_begin(shell):
+    assert shell("status") == Exit.DONE
+    assert "atelier onboard DIR --user U" in shell.out
+
+
+def test_watching_the_list_ends_when_nothing_is_under_way(shell):
+    shell.platform.items = [onboarding(*ALL, version=VERSION)]
+    assert shell("status", "--watch") == Exit.DONE
+    assert shell("status", "--watch", "--json") == Exit.DONE
+    assert [len(d["items"]) for d in shell.documents()] == [1]
+
+
+def test_cancel_says_that_it_is_cancelled(shell):
+    shell.platform.looks = [onboarding(*TRAINING, ("cancelled", 5))]
+    assert shell("cancel", ID) == Exit.DONE
+    assert shell.out == f"Onboarding {ID} of ada/me is cancelled.\n"
+
+
+def test_cancelling_what_has_ended_says_how(shell):
+    shell.platform.looks = [onboarding(*ALL, version=VERSION)]
+    assert shell("cancel", ID) == Exit.DONE
+    assert "had ended before: it is ready" in shell.out
+
+
+def test_an_onboarding_that_is_not_there_is_3(shell):
+    route = f"GET /v1/onboardings/{ID}"
+    shell.platform.refusals[route] = [problem(404, "NotFound", f"no onboarding {ID!r}")]
+    assert shell("status", ID) == Exit.NOT_FOUND
+    assert shell.err == f"atelier: no onboarding {ID!r}\n  → Do the right thing.\n"
+
+
+def test_whatever_is_typed_as_an_id_stays_one_part_of_the_path(shell):
+    assert shell("status", "../models?x=1#y") == Exit.NOT_FOUND
+    assert shell.platform.asked == ["GET /v1/onboardings/../models?x=1#y"]

@@ -1,0 +1,173 @@
+"""`atelier up`, `atelier down`, `atelier key`, and finding the platform at all."""
+
+from __future__ import annotations
+
+import json
+
+import httpx
+import pytest
+
+from app.api.keys import verify
+from app.cli.exits import Exit
+from app.cli.home import SystemProcesses
+from tests.cli.platform import KEY, URL, FakeProcesses, Shell, write_platform
+
+
+@pytest.fixture
+def fresh(tmp_path) -> Shell:
+    """Return a shell where no platform ever ran."""
+    return Shell(tmp_path / "home", processes=FakeProcesses())
+
+
+def test_up_starts_the_platform_and_says_where_everything_is(fresh):
+    assert fresh("up", "--port", "9000") == Exit.DONE
+    [command] = fresh.processes.started
+    assert command[1:] == ["-m", "app.local", "--home", str(fresh.home), "--port", "9000"]
+    for fact in (URL, KEY, str(fresh.home), "atelier onboard", "atelier down"):
+        assert fact in fresh.out
+
+
+def test_up_as_json_is_one_document(fresh):
+    fresh("up", "--json")
+    [told] = fresh.documents()
+    assert (told["api_url"], told["key"], told["home"]) == (URL, KEY, str(fresh.home))
+
+
+def test_up_refuses_when_a_platform_runs_there_already(shell):
+    assert shell("up") == Exit.REFUSED
+    assert f"already: {URL}, process 4000" in shell.err
+    assert "atelier down" in shell.err
+    assert shell.processes.started == []
+
+
+def test_up_takes_over_what_a_crash_left(fresh):
+    write_platform(fresh.home, pid=99)
+    assert fresh("up") == Exit.DONE
+
+
+def test_a_process_that_got_the_id_of_a_dead_platform_is_left_alone(fresh):
+    write_platform(fresh.home, pid=99)
+    fresh.processes.commands[99] = "/usr/bin/editor"
+    assert fresh("down") == Exit.DONE
+    assert fresh.processes.terminated == []
+    assert "Nothing to stop" in fresh.out
+
+
+class DiesAtOnce(FakeProcesses):
+    def _starts(self, pid, home, log):
+        log.write_text("port 8700 on 127.0.0.1 cannot be used\n", encoding="utf-8")
+        del self.commands[pid]
+        yield
+
+
+class StaysSilent(FakeProcesses):
+    def _starts(self, pid, home, log):
+        yield
+
+
+def test_a_platform_that_ends_while_it_starts_shows_its_last_words(tmp_path):
+    shell = Shell(tmp_path / "home", processes=DiesAtOnce())
+    assert shell("up") == Exit.UNREACHABLE
+    assert "port 8700 on 127.0.0.1 cannot be used" in shell.err
+    assert "start.log" in shell.err
+
+
+def test_a_platform_that_never_answers_is_stopped_again(tmp_path):
+    shell = Shell(tmp_path / "home", processes=StaysSilent())
+    assert shell("up") == Exit.UNREACHABLE
+    assert shell.processes.terminated == [4001]
+
+
+def test_down_stops_the_platform_and_waits_until_it_is_gone(shell):
+    assert shell("down") == Exit.DONE
+    assert shell.processes.terminated == [4000]
+    assert "goes on at the next `atelier up`" in shell.out
+
+
+def test_a_platform_that_does_not_stop_is_told_of(shell):
+    shell.processes.stubborn = True
+    assert shell("down") == Exit.BROKEN
+    assert "process 4000 still runs" in shell.err
+
+
+def test_without_a_platform_commands_say_how_to_start_one(fresh):
+    assert fresh("models") == Exit.UNREACHABLE
+    assert fresh.err == (
+        f"atelier: no platform runs in {fresh.home} (NoPlatform)\n"
+        "  → Start it with `atelier up`, or name another with --home, or --url and --key.\n"
+    )
+
+
+def test_a_platform_that_does_not_answer_is_unreachable(shell):
+    def refuse(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("Connection refused", request=request)
+
+    shell.platform = refuse
+    assert shell("models") == Exit.UNREACHABLE
+    assert f"nothing answers at {URL} (Connection refused)" in shell.err
+
+
+def test_a_platform_that_takes_too_long_is_unreachable(shell):
+    def sleep(request: httpx.Request) -> httpx.Response:
+        raise httpx.ReadTimeout("slow", request=request)
+
+    shell.platform = sleep
+    assert shell("models") == Exit.UNREACHABLE
+    assert "did not answer in time" in shell.err
+
+
+def test_an_address_that_is_no_platform_is_told_of(shell):
+    shell.platform = lambda _: httpx.Response(200 + 304, text="<html>")
+    assert shell("models") == Exit.BROKEN
+    assert "answered 504" in shell.err
+
+
+def test_another_platform_is_named_by_option_or_environment(fresh):
+    assert fresh("models", "--url", "http://atelier.example", "--key", "k") == Exit.DONE
+    fresh.environment |= {"ATELIER_URL": "http://atelier.example", "ATELIER_KEY": "k2"}
+    assert fresh("models") == Exit.DONE
+    assert fresh.platform.headers["GET /v1/models"]["Authorization"] == "Bearer k2"
+
+
+def test_another_platform_needs_a_key(fresh):
+    assert fresh("models", "--url", "http://atelier.example") == Exit.NOT_ALLOWED
+    assert "--key or ATELIER_KEY" in fresh.err
+
+
+def test_a_torn_platform_json_is_told_of(fresh):
+    fresh.home.mkdir()
+    (fresh.home / "platform.json").write_text("{", encoding="utf-8")
+    assert fresh("models") == Exit.BROKEN
+    assert "platform.json does not read" in fresh.err
+
+
+def test_a_key_is_minted_that_the_platform_knows(shell):
+    (shell.home / "secret").write_bytes(b"s" * 32)
+    assert shell("key", "acme", "--user", "ada", "--json") == Exit.DONE
+    [told] = shell.documents()
+    caller = verify(b"s" * 32, told["key"])
+    assert (caller.tenant, caller.user) == ("acme", "ada")
+    assert shell("key", "acme") == Exit.DONE
+    assert verify(b"s" * 32, shell.out.strip()).user is None
+
+
+def test_a_tenant_name_that_is_none_is_refused(shell):
+    (shell.home / "secret").write_bytes(b"s" * 32)
+    assert shell("key", "Acme!") == Exit.REFUSED
+    assert "a-z, 0-9 and hyphens" in shell.err
+
+
+def test_without_a_secret_there_is_no_key(fresh):
+    assert fresh("key", "acme") == Exit.NOT_FOUND
+    assert "no platform ever ran" in fresh.err
+
+
+def test_real_processes_start_and_end(tmp_path):
+    processes, log = SystemProcesses(), tmp_path / "log"
+    pid = processes.start(["/bin/sh", "-c", "echo begun; exec sleep 20"], log)
+    assert processes.command(pid) is not None
+    processes.terminate(pid)
+    while processes.command(pid) is not None:
+        pass
+    processes.terminate(pid)
+    assert json.dumps(log.read_text()) in {'"begun\\n"', '""'}
