@@ -126,7 +126,7 @@ class World:
 
     # what training hosts do
 
-    def train(self, request: str, *, weights: bytes | None = None, **card: Any) -> None:
+    def train(self, request: str, /, *, weights: bytes | None = None, **card: Any) -> None:
         """Leave a finished adapter in the checkpoint tree, as a training host does."""
         record = self.read(request)
         assert record.job is not None

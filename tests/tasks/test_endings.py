@@ -1,0 +1,176 @@
+"""Cancel, RecordFailure and Announce: how onboardings end, and who is told."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from atelier.contracts import ids
+from atelier.contracts.errors import NotFound, ServiceUnavailable
+from atelier.contracts.status import Status
+from tasks import (
+    announce,
+    cancel,
+    launch_training,
+    publish_model,
+    record_failure,
+    register,
+    sync_checkpoints,
+)
+from tests.fakes.world import World
+
+
+def record(world: World, error: dict[str, Any], execution: str = "by-hand", **data: Any) -> Any:
+    given = {"execution": execution, "given": {**world.asked(), **data, "error": error}}
+    return record_failure.run(given, ports=world.ports)
+
+
+def poisonous() -> dict[str, str]:
+    cause = {
+        "errorType": "PoisonousTask",
+        "errorMessage": "training failed 2 times",
+        "do": "Look at the last failure.",
+        "facts": {"attempts": 2},
+    }
+    return {"Error": "PoisonousTask", "Cause": json.dumps(cause)}
+
+
+def controls(world: World) -> int:
+    return len(world.objects.list("control/"))
+
+
+def test_a_failure_is_recorded_with_its_facts_and_notified_once(world):
+    request = world.launched()
+    for _ in range(2):
+        result = record(world, poisonous(), onboarding={"request": request})
+        assert result == {
+            "request": request,
+            "error": "PoisonousTask",
+            "message": "training failed 2 times",
+            "do": "Look at the last failure.",
+            "facts": {"attempts": 2},
+        }
+    failed = world.read(request)
+    assert failed.status is Status.FAILED
+    assert failed.failure is not None
+    assert failed.failure.facts == {"attempts": 2}
+    assert world.outbox() == ["onboarding.failed"]
+    assert controls(world) == 1
+
+
+def test_a_timeout_of_launch_training_is_the_deadlines_passing(world):
+    request = world.queued()
+    result = record(world, {"Error": "States.Timeout", "Cause": ""}, onboarding={})
+    assert (result["request"], result["error"]) == (request, "DeadlinePassed")
+    assert world.ledger.queued(limit=9) == []
+
+
+def test_a_failure_before_the_request_was_returned_finds_it_by_its_execution(world):
+    request = world.registered()
+    result = record(world, {"Error": "PhotosRejected", "Cause": "no JSON"})
+    assert (result["request"], result["message"]) == (request, "no JSON")
+    assert world.read(request).status is Status.FAILED
+
+
+def test_an_input_too_broken_to_make_a_request_fails_alone(world):
+    given = {"user_id": "", "error": {"Error": "InvalidRequest", "Cause": "{}"}}
+    result = record_failure.run({"execution": "x", "given": given}, ports=world.ports)
+    assert (result["request"], result["error"]) == ("", "InvalidRequest")
+    nothing = announce.run({"request": "", "outcome": "failed"}, ports=world.ports)
+    assert nothing == {"undelivered": 0}
+
+
+def test_a_second_execution_of_a_running_request_fails_without_touching_it(world):
+    request = world.queued(execution="first")
+    result = record(world, {"Error": "AlreadyExists", "Cause": "{}"}, execution="second")
+    assert (result["request"], result["error"]) == ("", "AlreadyExists")
+    assert world.read(request).status is Status.QUEUED
+
+
+def test_a_late_repetition_does_not_end_the_next_attempt(world):
+    request = world.queued(execution="first")
+    record(world, poisonous(), "first", onboarding={"request": request})
+    payload = {"given": world.asked(), "execution": "second"}
+    register.run(payload, ports=world.ports)
+    record(world, poisonous(), "first", onboarding={"request": request})
+    assert world.read(request).status is Status.QUEUED
+
+
+def test_a_fork_ends_the_request_that_it_carries_on(world):
+    request = world.launched()
+    fork = {"onboarding": {"request": request}, "resume_at": "SyncCheckpoints"}
+    assert record(world, poisonous(), "fork-1", **fork)["request"] == request
+    assert world.read(request).status is Status.FAILED
+
+
+def test_the_first_reason_stands(world):
+    request = world.queued()
+    cancel.run({"request": request}, ports=world.ports)
+    result = record(world, poisonous(), onboarding={"request": request})
+    assert result["error"] == "Cancelled"
+    assert world.outbox() == ["onboarding.cancelled"]
+
+
+def test_nothing_ends_what_is_ready(world):
+    request = world.launched()
+    world.train(request)
+    sync_checkpoints.run({"request": request, "turn": 0}, ports=world.ports)
+    publish_model.run({"request": request}, ports=world.ports)
+    assert cancel.run({"request": request}, ports=world.ports)["cancelled"] is False
+    record(world, poisonous(), onboarding={"request": request})
+    assert world.read(request).status is Status.READY
+    assert world.outbox() == ["onboarding.ready"]
+
+
+@pytest.mark.parametrize("stage", ["registered", "queued", "launched"])
+def test_cancelling_ends_a_request_wherever_it_stands(world, stage):
+    request = getattr(world, stage)()
+    result = cancel.run({"request": request}, ports=world.ports)
+    assert result == {"request": request, "status": "cancelled", "cancelled": True}
+    assert cancel.run({"request": request}, ports=world.ports) == result
+    assert world.outbox() == ["onboarding.cancelled"]
+    assert controls(world) == (1 if stage == "launched" else 0)
+    assert set(world.executions.failed) == ({"token-1"} if stage == "queued" else set())
+
+
+def test_cancelling_what_does_not_exist_says_so(world):
+    with pytest.raises(NotFound):
+        cancel.run({"request": "r" + "a" * 26}, ports=world.ports)
+
+
+def test_announcing_delivers_the_requests_own_notification_once(world):
+    mine, other = world.queued("a", execution="a"), world.queued("b", execution="b")
+    for request in (mine, other):
+        cancel.run({"request": request}, ports=world.ports)
+    for _ in range(2):
+        announce.run({"request": mine, "outcome": "failed"}, ports=world.ports)
+    (told,) = world.notifications.delivered
+    assert (told.type, told.data["onboarding"]) == ("onboarding.cancelled", mine)
+    assert "photos" not in told.data
+    assert len(world.ledger.undelivered(limit=9)) == 1
+
+
+def test_what_could_not_be_delivered_stays_in_the_outbox_and_is_swept(world):
+    world.notifications.down = {"acme"}
+    dead = world.queued("a", execution="a", tenant="acme")
+    well = world.queued("b", execution="b", tenant="globex")
+    for request in (dead, well):
+        cancel.run({"request": request}, ports=world.ports)
+    with pytest.raises(ServiceUnavailable):
+        announce.run({"request": dead, "outcome": "failed"}, ports=world.ports)
+    assert announce.run({}, ports=world.ports) == {"undelivered": 1}
+    assert [n.tenant for n in world.notifications.delivered] == ["globex"]
+    world.notifications.down = set()
+    assert announce.run({}, ports=world.ports) == {"undelivered": 0}
+
+
+def test_each_attempts_end_is_a_notification_of_its_own(world):
+    request = world.queued(execution="first")
+    cancel.run({"request": request}, ports=world.ports)
+    again = {"given": world.asked(), "execution": ids.execution_name(request, 2)}
+    register.run(again, ports=world.ports)
+    launch_training.run({"request": request, "token": "t"}, ports=world.ports)
+    cancel.run({"request": request}, ports=world.ports)
+    assert world.outbox() == ["onboarding.cancelled"] * 2

@@ -1,0 +1,233 @@
+"""Register: what is checked, what is written, and who finds what is there already."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from atelier.contracts import ids, keys
+from atelier.contracts.dataset import Dataset
+from atelier.contracts.errors import (
+    AlreadyExists,
+    Cancelled,
+    ConsentMissing,
+    DeadlinePassed,
+    IdempotencyConflict,
+    InvalidRequest,
+    NotFound,
+    PhotosRejected,
+)
+from atelier.contracts.records import RequestRecord
+from atelier.contracts.request import MAX_PHOTOS, normalise, read_input
+from atelier.contracts.status import Stamp, Status
+from tasks import cancel, publish_model, register, sync_checkpoints
+from tests.fakes.world import World, photo
+
+
+def start(world: World, execution: str = "by-hand", **given: Any) -> dict[str, Any]:
+    payload = {"given": world.asked(**given), "execution": execution}
+    return register.run(payload, ports=world.ports)
+
+
+def dataset_of(world: World, request: str) -> Dataset:
+    record = world.read(request)
+    key = keys.dataset_document(record.given.owner, str(record.dataset))
+    return Dataset.from_json(world.objects.read(key))
+
+
+def publish(world: World, request: str) -> None:
+    world.train(request)
+    sync_checkpoints.run({"request": request, "turn": 0}, ports=world.ports)
+    publish_model.run({"request": request}, ports=world.ports)
+
+
+def test_an_input_typed_in_the_console_becomes_a_request_with_defaults(world):
+    folder = world.upload(complete=False)
+    given = {"user_id": 42, "photos": folder}
+    result = register.run({"given": given, "execution": "mine"}, ports=world.ports)
+    record = world.read(result["request"])
+    assert result == {
+        "request": record.request,
+        "attempt": 1,
+        "deadline_seconds": 24 * 3600,
+        "known": False,
+    }
+    assert (record.given.tenant, record.given.model) == ("default", "me")
+    assert (record.status, record.execution) == (Status.QUEUED, "mine")
+    assert record.given.consent.given_by == "operator"
+    assert record.queued_at is None
+    assert record.steps == record.given.hyperparameters.steps
+
+
+def test_a_completed_upload_becomes_a_dataset_with_its_consent(world):
+    world.upload(photos=6)
+    dataset = dataset_of(world, start(world)["request"])
+    assert dataset.consent.given_by == "ada"
+    assert [p.source for p in dataset.photos] == [f"{n:02d}.png" for n in range(6)]
+    for one in dataset.photos:
+        body = world.objects.read(one.key)
+        assert ids.digest_of(body) == one.digest
+        assert body.startswith(b"\x89PNG")
+
+
+def test_the_same_photos_are_the_same_dataset_whatever_their_names_and_order(world):
+    world.upload()
+    first = world.read(start(world)["request"])
+    folder = keys.upload_prefix(first.given.owner, "second")
+    for number in range(5):
+        world.objects.put(f"{folder}other-{9 - number}.png", photo(number))
+    again = start(world, "second", photos=folder)
+    assert world.read(again["request"]).dataset == first.dataset
+
+
+def test_the_record_that_the_api_wrote_is_found(world):
+    world.upload()
+    asked = normalise(read_input(world.asked()), now=world.clock.now())
+    name = ids.execution_name(asked.request, 1)
+    written = RequestRecord(
+        given=asked,
+        attempt=1,
+        status=Status.QUEUED,
+        execution=name,
+        created_at=world.clock.now(),
+        updated_at=world.clock.now(),
+    )
+    world.ledger.create(written)
+    world.clock.advance(100)
+    result = start(world, name)
+    assert result["request"] == asked.request
+    assert result["deadline_seconds"] == 24 * 3600 - 100
+    assert world.read(asked.request).given == asked
+
+
+def test_what_cannot_be_used_is_left_out_while_enough_remains(world):
+    folder = world.upload(complete=False)
+    world.objects.put(f"{folder}notes.txt", b"hello")
+    world.objects.put(f"{folder}again.png", photo(0))
+    world.objects.put(f"{folder}_hidden.png", photo(8))
+    dataset = dataset_of(world, start(world)["request"])
+    assert len(dataset.photos) == 5
+    assert {"notes.txt", "_hidden.png"}.isdisjoint(p.source for p in dataset.photos)
+
+
+def test_too_few_photos_are_refused_and_each_says_why(world):
+    folder = world.upload(photos=5)
+    world.objects.delete(f"{folder}00.png")
+    world.objects.put(f"{folder}01.png", photo(17))
+    world.objects.put(f"{folder}02.png", b"x")
+    with pytest.raises(PhotosRejected) as caught:
+        start(world)
+    facts = caught.value.facts
+    assert (facts["accepted"], facts["needed"]) == (2, 4)
+    assert facts["photos"]["00.png"] == "was announced but never uploaded"
+    assert "announced" in facts["photos"]["01.png"]
+    assert set(facts["photos"]) == {"00.png", "01.png", "02.png"}
+    assert "2 of 5 photos can be used" in caught.value.message
+    assert not world.objects.list("datasets/")
+
+
+def test_too_many_photos_are_refused_unread(world):
+    folder = world.upload(photos=0, complete=False)
+    for number in range(MAX_PHOTOS + 1):
+        world.objects.put(f"{folder}{number}.png", b"never read")
+    with pytest.raises(PhotosRejected, match=f"at most {MAX_PHOTOS}"):
+        start(world)
+
+
+def test_an_upload_without_consent_is_refused(world):
+    folder = world.upload()
+    document = json.loads(world.objects.read(keys.upload_complete(folder)))
+    del document["consent"]
+    world.objects.put(keys.upload_complete(folder), json.dumps(document).encode())
+    with pytest.raises(ConsentMissing):
+        start(world)
+
+
+@pytest.mark.parametrize(
+    ("given", "where"),
+    [
+        ({"photos": "datasets/someone/set/"}, "photos"),
+        ({"photos": "uploads/"}, "photos"),
+        ({"colour": "blue"}, "$"),
+        ({"base": "no-such"}, "base"),
+        ({"deadline_seconds": 1}, "deadline_seconds"),
+    ],
+)
+def test_a_wrong_field_is_named_and_leaves_nothing_behind(world, given, where):
+    with pytest.raises(InvalidRequest) as caught:
+        start(world, **given)
+    assert caught.value.facts["where"] == where
+    assert not world.objects.list("datasets/")
+
+
+def test_a_folder_of_another_owner_does_not_exist(world):
+    folder = world.upload("somebody else")
+    with pytest.raises(NotFound):
+        start(world, photos=folder)
+
+
+def test_a_model_of_that_name_is_not_replaced_without_being_asked(world):
+    publish(world, world.launched(execution="first"))
+    with pytest.raises(AlreadyExists) as caught:
+        start(world, "second", seed=7)
+    assert "new_version" in caught.value.do
+    again = start(world, "third", seed=8, new_version=True)
+    assert again["known"] is False
+
+
+def test_a_returning_owner_with_the_same_photos_is_ready_at_once(world):
+    publish(world, world.launched(execution="first"))
+    result = start(world, "second", idempotency_key="another day")
+    record = world.read(result["request"])
+    assert result["known"] is True
+    assert record.status is Status.READY
+    assert record.version == world.ledger.models(owner=record.given.owner)[0].current
+    assert world.outbox() == ["onboarding.ready", "onboarding.ready"]
+
+
+def test_a_second_start_of_a_running_request_is_refused_and_changes_nothing(world):
+    request = world.queued(execution="first")
+    before = world.read(request)
+    with pytest.raises(AlreadyExists, match="first"):
+        start(world, "second")
+    assert world.read(request) == before
+
+
+def test_starting_a_cancelled_request_again_by_hand_is_its_next_attempt(world):
+    request = world.queued(execution="first")
+    cancel.run({"request": request}, ports=world.ports)
+    result = start(world, "second")
+    assert (result["request"], result["attempt"]) == (request, 2)
+    assert world.read(request).status is Status.QUEUED
+
+
+def test_a_retry_after_the_deadline_has_as_long_again(world):
+    request = world.queued(execution="first", deadline_seconds=60)
+    world.clock.advance(100)
+    with pytest.raises(DeadlinePassed):
+        start(world, "first", deadline_seconds=60)
+    cancel.run({"request": request}, ports=world.ports)
+    assert start(world, "second", deadline_seconds=60)["deadline_seconds"] == 60
+
+
+def test_an_execution_of_an_earlier_attempt_revives_nothing(world):
+    request = world.registered(execution="first")
+    cancel.run({"request": request}, ports=world.ports)
+    with pytest.raises(Cancelled):
+        start(world, ids.execution_name(request, 1))
+    assert world.read(request).stamp == Stamp(1, Status.CANCELLED)
+
+
+def test_the_same_key_with_another_input_is_a_conflict(world):
+    world.registered(execution="first", idempotency_key="k")
+    with pytest.raises(IdempotencyConflict):
+        start(world, "second", idempotency_key="k", seed=3)
+
+
+def test_two_tenants_who_both_call_their_user_42_get_requests_of_their_own(world):
+    one = world.registered(execution="a", tenant="acme")
+    other = world.registered(execution="b", tenant="globex")
+    assert world.read(one).given.owner != world.read(other).given.owner
+    assert world.read(one).dataset != world.read(other).dataset
