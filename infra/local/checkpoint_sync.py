@@ -2,7 +2,7 @@
 
 Source: sagemaker/latest/dg `model-checkpoints`. Beyond what SageMaker promises:
 
-- Only whole files are pushed: a file must look the same (inode, size, time of change) in two scans
+- Only whole files are pushed: a file must look the same (inode, size, times of change) in two scans
   and after it was read; one that changes meanwhile is left for the next scan.
 - In the order in which they were written: a file that is still changing holds back every file that
   was written after it, so whoever reads a document in the bucket finds what it speaks of.
@@ -33,6 +33,7 @@ class _Look:
     inode: int
     size: int
     modified_ns: int
+    changed_ns: int
 
 
 @dataclass(slots=True)
@@ -129,4 +130,4 @@ def _scan(folder: Path, within: str) -> Iterator[tuple[str, _Look]]:
 
 
 def _look(status: os.stat_result) -> _Look:
-    return _Look(status.st_ino, status.st_size, status.st_mtime_ns)
+    return _Look(status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)

@@ -12,6 +12,7 @@ processes, sync states, deadlines.
 
 from __future__ import annotations
 
+import errno
 import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +22,7 @@ from typing import Protocol
 
 from atelier.contracts.clock import Clock
 from atelier.contracts.container import FAILURE_CHARACTERS, ML_ROOT_VARIABLE, MlFolder
-from atelier.contracts.errors import AtelierError, CapacityMissing, ObjectMissing
+from atelier.contracts.errors import AtelierError, CapacityMissing, ObjectMissing, WaitError
 from infra.local import ml_folder, programs
 from infra.local.checkpoint_sync import CheckpointSync
 from infra.local.job_definition import Instances, JobDefinition, read_definition
@@ -31,6 +32,12 @@ from infra.local.programs import Program, RunningProgram
 from tasks.ports import Objects
 
 logger = logging.getLogger(__name__)
+
+RETRY_SECONDS = 0.5
+_PASSING_ERRORS = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM}
+)
+"""What a machine that is full or busy says, and may not say a moment later."""
 
 
 class Faults(Protocol):
@@ -67,6 +74,7 @@ class Workshop:
         program: what the training image would start.
         grace_seconds: from SIGTERM to SIGKILL.
         sync_seconds: a finished checkpoint file is in the bucket that long after, at most.
+        storage_patience_seconds: how long a job's step is repeated while storage fails.
         keep_folders: leave a job's folders when it ends, to look into.
     """
 
@@ -80,6 +88,7 @@ class Workshop:
     faults: Faults
     grace_seconds: float
     sync_seconds: float
+    storage_patience_seconds: float
     keep_folders: bool
 
 
@@ -101,15 +110,30 @@ class JobRun:
     _runtime_ends: float | None = None
     _kill_at: float | None = None
     _next_push: float = 0.0
+    _failing_since: float | None = None
+    _again_at: float = 0.0
 
     def advance(self, record: JobRecord) -> None:
-        """Do what is due now and return soon."""
+        """Do what is due now and return soon.
+
+        A step that storage keeps from its end is taken again, whole, until the workshop's patience
+        is over; anything else that goes wrong is an internal error.
+        """
+        now = self.workshop.clock.monotonic_seconds()
+        if now < self._again_at:
+            return
         definition = read_definition(record.definition, bucket_urls=self.workshop.bucket_urls)
         try:
             self._steps()[record.secondary](record, definition)
+            self._failing_since = None
         except (AtelierError, OSError) as problem:
-            logger.warning("training job %s: %s", self.name, problem)
-            self._internal_error(definition, str(problem))
+            logger.warning("training job %s, %s: %s", self.name, record.secondary, problem)
+            if self._failing_since is None:
+                self._failing_since = now
+            waited = now - self._failing_since
+            if not _passes(problem) or waited > self.workshop.storage_patience_seconds:
+                self._internal_error(definition, str(problem))
+            self._again_at = now + RETRY_SECONDS
 
     def interrupted(self, record: JobRecord) -> None:
         """Take up a job that the platform left when it was killed."""
@@ -195,6 +219,9 @@ class JobRun:
         )
 
     def _watch(self, record: JobRecord, definition: JobDefinition) -> None:
+        if not self._hosts:
+            self._internal_error(definition, "its hosts are gone")
+            return
         codes = [host.program.exit_code for host in self._hosts]
         failed = [host for host, code in zip(self._hosts, codes, strict=True) if code]
         if failed:
@@ -292,8 +319,15 @@ class JobRun:
             return
         self._next_push = now + self.workshop.sync_seconds / 2
         for host in self._hosts:
-            if host.sync is not None:
+            if host.sync is None:
+                continue
+            try:
                 host.sync.push(final=final)
+            except (AtelierError, OSError) as problem:
+                if final:
+                    raise
+                # What is not pushed now is at the next time, or at the end.
+                logger.warning("training job %s: checkpoints: %s", self.name, problem)
 
     def _upload_folders(self, definition: JobDefinition, *, model: bool) -> str:
         """Upload output and, if wanted, model of all hosts; return the model's key or nothing."""
@@ -342,3 +376,10 @@ class JobRun:
     def _kill(self) -> None:
         for host in self._hosts:
             host.program.kill()
+
+
+def _passes(problem: Exception) -> bool:
+    """Tell whether the same may work in a moment."""
+    if isinstance(problem, OSError):
+        return problem.errno in _PASSING_ERRORS
+    return isinstance(problem, WaitError)

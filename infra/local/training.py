@@ -57,6 +57,7 @@ class TrainingSettings:
         grace_seconds: from SIGTERM to SIGKILL when a job stops.
         shutdown_seconds: the same when the platform goes down.
         sync_seconds: a finished checkpoint file is in the bucket that long after, at most.
+        storage_patience_seconds: how long a job waits for a bucket or disk that fails.
         tick_seconds: how often the supervisor looks.
         keep_folders: leave a job's `/opt/ml` folders when it ends, to look into.
     """
@@ -71,6 +72,7 @@ class TrainingSettings:
     grace_seconds: float = TRAINING_GRACE_SECONDS
     shutdown_seconds: float = 5.0
     sync_seconds: float = 0.5
+    storage_patience_seconds: float = 60.0
     tick_seconds: float = 0.05
     keep_folders: bool = False
 
@@ -128,6 +130,7 @@ class TrainingService:
             faults=self._faults,
             grace_seconds=self.settings.grace_seconds,
             sync_seconds=self.settings.sync_seconds,
+            storage_patience_seconds=self.settings.storage_patience_seconds,
             keep_folders=self.settings.keep_folders,
         )
         self._limits = {

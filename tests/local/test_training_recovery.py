@@ -1,0 +1,204 @@
+"""What becomes of jobs when the platform is killed, goes down, or its storage fails."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from atelier.contracts.clock import ManualClock
+from infra.local.job_record import JobStatus, Secondary
+from infra.local.programs import ProcessIdentity
+from tests.local.bench import QUICK, TrainingBench, definition, finish, turns_until, until
+from tests.local.failing import FailingObjects
+from tests.local.test_training_contract import SAVE_AND_LEAVE, is_running
+
+REPOSITORY = Path(__file__).parents[2]
+
+COUNT_STARTS = """
+    starts = ML / "checkpoints/starts"
+    before = starts.read_text() if starts.exists() else ""
+    starts.with_name(".starts").write_text(before + "x")
+    starts.with_name(".starts").replace(starts)
+    (ML / "checkpoints/pid").write_text(str(os.getpid()))
+    if before:
+        sys.exit(0)
+    time.sleep(600)
+"""
+
+
+def kill_platform_while_it_trains(bench: TrainingBench, body: str, *, retries: int = 0) -> str:
+    """Run a job on a platform of its own, kill that with SIGKILL; return the program's pid."""
+    (bench.folder / "body.py").write_text(body)
+    platform = subprocess.Popen(
+        [sys.executable, "-m", "tests.local.platform_program", str(bench.folder), str(retries)],
+        cwd=REPOSITORY,
+    )
+    pid = "checkpoints/job-1/pid"
+    turns_until(lambda: None, lambda: bench.objects.info(pid) is not None)
+    platform.kill()
+    platform.wait()
+    return bench.objects.read(pid).decode()
+
+
+def test_programs_die_with_the_platform(bench: TrainingBench):
+    pid = kill_platform_while_it_trains(bench, COUNT_STARTS)
+    turns_until(lambda: None, lambda: not is_running(pid))
+
+
+def test_a_job_that_ran_when_the_platform_was_killed_fails_with_an_internal_error(
+    bench: TrainingBench,
+):
+    kill_platform_while_it_trains(bench, COUNT_STARTS)
+    service = bench.service(COUNT_STARTS)
+    service.recover()
+    record = service.describe_record("job-1")
+    assert record.status is JobStatus.FAILED
+    assert record.failure_reason.startswith("InternalServerError: the platform was interrupted")
+
+
+def test_with_a_retry_strategy_it_begins_again_from_its_checkpoints(bench: TrainingBench):
+    kill_platform_while_it_trains(bench, COUNT_STARTS, retries=1)
+    service = bench.service(COUNT_STARTS)
+    service.recover()
+    record = finish(service)
+    assert record.status is JobStatus.COMPLETED
+    assert bench.objects.read("checkpoints/job-1/starts") == b"xx"
+    assert [step.status.value for step in record.transitions].count("Starting") == 2
+
+
+def test_what_a_killed_program_started_is_ended_at_the_next_start(bench: TrainingBench):
+    body = """
+    child = os.fork()
+    if child:
+        (ML / "checkpoints/pid").write_text(str(child))
+    time.sleep(600)
+    """
+    pid = kill_platform_while_it_trains(bench, body)
+    bench.service(body).recover()
+    turns_until(lambda: None, lambda: not is_running(pid))
+
+
+def test_a_process_that_got_a_recorded_id_later_is_left_alone(bench: TrainingBench):
+    bystander = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    service = bench.service("")
+    service.create(definition())
+    pretend(
+        service,
+        secondary=Secondary.TRAINING,
+        processes={"algo-1": ProcessIdentity(bystander.pid, "long ago")},
+    )
+    bench.service("").recover()
+    assert bystander.poll() is None
+    bystander.communicate(b"\n")
+
+
+def pretend(service, **changes) -> None:
+    """Put a job into a state in which a killed platform may have left it."""
+    service._store.change("job-1", lambda job: replace(job, **changes))
+
+
+def test_a_job_that_had_not_started_when_the_platform_was_killed_starts(bench: TrainingBench):
+    bench.service("").create(definition())
+    service = bench.service("")
+    service.recover()
+    assert finish(service).status is JobStatus.COMPLETED
+
+
+def test_a_job_that_was_stopping_when_the_platform_was_killed_is_stopped(bench: TrainingBench):
+    service = bench.service("")
+    service.create(definition())
+    service.stop("job-1")
+    service = bench.service("")
+    service.recover()
+    assert service.describe("job-1").status == "Stopped"
+
+
+def test_a_job_that_was_uploading_when_the_platform_was_killed_is_completed(bench: TrainingBench):
+    service = bench.service("(ML / 'model/weights').write_text('w')")
+    service.create(definition())
+    until(service, lambda: service.describe_record("job-1").secondary is Secondary.UPLOADING)
+    service = bench.service("sys.exit(1)")
+    service.recover()
+    record = finish(service)
+    assert record.status is JobStatus.COMPLETED
+    assert bench.objects.info("training-output/job-1/output/model.tar.gz")
+
+
+def test_events_that_a_killed_platform_had_not_told_are_told_by_the_next(bench: TrainingBench):
+    bench.service("").create(definition())
+    service = bench.service("")
+    service.recover()
+    finish(service)
+    told = [event["detail"]["SecondaryStatus"] for event in bench.events]
+    assert told[:2] == ["Starting", "Downloading"]
+
+
+def test_a_platform_that_goes_down_lets_programs_save(bench: TrainingBench):
+    service = bench.service(SAVE_AND_LEAVE)
+    service.create(definition(RetryStrategy={"MaximumRetryAttempts": 3}))
+    until(service, lambda: bench.objects.info("checkpoints/job-1/ready") is not None)
+    service.close()
+    assert bench.objects.read("checkpoints/job-1/state") == b"saved"
+    again = bench.service("")
+    again.recover()
+    assert finish(again).status is JobStatus.COMPLETED
+
+
+def test_a_program_that_does_not_leave_is_killed_when_the_platform_goes_down(bench: TrainingBench):
+    service = bench.service(
+        """
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        (ML / "checkpoints/pid").write_text(str(os.getpid()))
+        time.sleep(600)
+        """,
+        settings=replace(QUICK, shutdown_seconds=0.05),
+    )
+    service.create(definition())
+    until(service, lambda: bench.objects.info("checkpoints/job-1/pid") is not None)
+    service.close()
+    assert not is_running(bench.objects.read("checkpoints/job-1/pid").decode())
+
+
+def test_a_bucket_that_fails_for_a_while_delays_a_job_and_loses_nothing(bench: TrainingBench):
+    bench.objects = FailingObjects(bench.objects, failures=5)
+    clock = ManualClock()
+    service = bench.service(
+        "(ML / 'checkpoints/a').write_text('a'); (ML / 'model/w').write_text('w')", clock=clock
+    )
+    service.create(definition())
+    turns_until(
+        lambda: (service.tick(), clock.advance(1)),
+        lambda: service.describe_record("job-1").ended,
+    )
+    assert service.describe("job-1").status == "Completed"
+    assert bench.objects.read("checkpoints/job-1/a") == b"a"
+    assert bench.objects.info("training-output/job-1/output/model.tar.gz")
+
+
+def test_a_bucket_that_fails_for_too_long_is_an_internal_error(bench: TrainingBench):
+    bench.objects = FailingObjects(bench.objects, failures=10**6)
+    clock = ManualClock()
+    service = bench.service("(ML / 'checkpoints/a').write_text('a')", clock=clock)
+    service.create(definition())
+    turns_until(
+        lambda: (service.tick(), clock.advance(7)),
+        lambda: service.describe_record("job-1").ended,
+    )
+    assert service.describe("job-1").failure_reason == "InternalServerError: the disk is full"
+
+
+@pytest.mark.parametrize("moment", range(6))
+def test_killed_between_any_two_turns_a_job_still_ends_once(bench: TrainingBench, moment: int):
+    body = "(ML / 'checkpoints/a').write_text('a')"
+    service = bench.service(body)
+    service.create(definition(RetryStrategy={"MaximumRetryAttempts": 2}))
+    for _ in range(moment):
+        service.tick()
+    service = bench.service(body)  # the earlier one never gets another turn
+    service.recover()
+    assert finish(service).status is JobStatus.COMPLETED
+    ends = [step for step in finish(service).transitions if step.status is Secondary.COMPLETED]
+    assert len(ends) == 1
+    assert bench.objects.read("checkpoints/job-1/a") == b"a"
