@@ -37,6 +37,12 @@ def holds(**rule) -> bool:
         ("$.s", "StringMatches", "*.png", True),
         ("$.s", "StringMatches", "ph*o.p*", True),
         ("$.s", "StringMatches", "photo?png", False),
+        ("$.s", "StringMatches", "*", True),
+        ("$.s", "StringMatches", "photo.png*", True),
+        ("$.s", "StringMatches", "photo.png*g", False),
+        ("$.s", "StringMatches", "*o*o*n*", True),
+        ("$.s", "StringMatches", "*n*o*", False),
+        ("$.s", "StringMatches", "photo\\.png", True),
         ("$.s", "StringMatches", "\\*.png", False),
         ("$.n", "NumericEquals", 5.0, True),
         ("$.n", "NumericLessThanPath", "$.m", True),
@@ -101,3 +107,8 @@ def test_a_variable_that_is_not_there_fails_the_state():
 def test_what_is_no_rule_is_refused(rule):
     with pytest.raises(ValueError, match=r"."):
         compile_test(rule)
+
+
+def test_a_pattern_of_many_stars_takes_no_longer_than_the_value_is_long():
+    rule = {"Variable": "$.long", "StringMatches": "*a" * 60 + "b"}
+    assert not compile_test(rule).holds(Scope({"long": "a" * 100_000}, {}, {}))

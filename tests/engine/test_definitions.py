@@ -153,3 +153,15 @@ def test_only_resources_that_somebody_performs_are_taken():
     parse_machine(machine(task()), supports=lambda resource: resource.arn == INVOKE)
     with pytest.raises(UnsupportedDefinition):
         parse_machine(machine(task()), supports=lambda _resource: False)
+
+
+def test_a_definition_that_is_nested_without_end_is_refused(world):
+    deep: dict = {"Type": "Pass", "End": True}
+    for _ in range(5_000):
+        deep = {
+            "Type": "Parallel",
+            "Branches": [{"StartAt": "S", "States": {"S": deep}}],
+            "End": True,
+        }
+    with pytest.raises(InvalidDefinition):
+        world.engine.register("machine", {"StartAt": "S", "States": {"S": deep}})

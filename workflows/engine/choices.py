@@ -50,13 +50,29 @@ def _is_timestamp(value: Json) -> bool:
 
 
 def _matches(value: str, pattern: str) -> bool:
-    """Match `*` against any run of characters; a backslash takes the next character as it is."""
-    parts = re.findall(r"\\.|\*|[^\\*]+|\\", pattern, flags=re.DOTALL)
-    regex = "".join(
-        ".*" if part == "*" else re.escape(part[1:] if len(part) == 2 and part[0] == "\\" else part)
-        for part in parts
-    )
-    return re.fullmatch(regex, value, flags=re.DOTALL) is not None
+    """Match `*` against any run of characters; a backslash takes the next character as it is.
+
+    Each piece between stars is sought once, from left to right: time is linear in the value for
+    each piece, however the pattern is written.
+    """
+    pieces = [""]
+    for part in re.findall(r"\\.|.", pattern, flags=re.DOTALL):
+        if part == "*":
+            pieces.append("")
+        else:
+            pieces[-1] += part[-1]
+    if len(pieces) == 1:
+        return value == pieces[0]
+    first, *middle, last = pieces
+    if not value.startswith(first) or len(value) < len(first) + len(last):
+        return False
+    place, end = len(first), len(value) - len(last)
+    for piece in middle:
+        place = value.find(piece, place, end)
+        if place < 0:
+            return False
+        place += len(piece)
+    return value.endswith(last)
 
 
 @dataclass(frozen=True, slots=True)

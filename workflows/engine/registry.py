@@ -54,7 +54,10 @@ class Registry:
             UnsupportedDefinition: it is beyond this engine.
         """
         check_name(name)
-        text = encode(substitute(definition, substitutions))
+        try:
+            text = encode(substitute(definition, substitutions))
+        except RecursionError:
+            raise InvalidDefinition("It is nested too deeply", location="") from None
         arn = f"{self._prefix}:stateMachine:{name}"
         registered = Registered(name, arn, text, self.parsed(text))
         self._machines[name] = registered
