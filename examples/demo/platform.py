@@ -1,9 +1,9 @@
-"""A local platform of the demo's own, as a process: started, found, stopped."""
+"""A local platform of the demo's own, as a process: started, found, stopped, never left behind."""
 
 from __future__ import annotations
 
 import json
-import subprocess
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from atelier.contracts.clock import Clock
+from infra.local.programs import Program, start
 
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
@@ -34,27 +35,27 @@ def local_platform(home: Path, *, clock: Clock) -> Iterator[RunningPlatform]:
     """
     home.mkdir(parents=True, exist_ok=True)
     log = home / "platform.out"
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "app.local", "--home", str(home), "--port", "0"],
-            stdout=out,
-            stderr=subprocess.STDOUT,
-        )
+    program = Program(
+        command=(sys.executable, "-m", "app.local", "--home", str(home), "--port", "0"),
+        working_directory=Path.cwd(),
+        environment={"PATH": os.defpath},
+    )
+    running = start(program, log=log, environment={})
     try:
-        yield _wait(process, home, log, clock)
+        yield _wait(running, home, log, clock)
     finally:
-        process.terminate()
-        try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
+        running.terminate()
+        deadline = clock.monotonic_seconds() + STOP_SECONDS
+        while running.exit_code is None and clock.monotonic_seconds() < deadline:
+            clock.sleep(0.05)
+        running.kill()
 
 
 def _wait(process: subprocess.Popen[bytes], home: Path, log: Path, clock: Clock) -> RunningPlatform:
     found = home / "platform.json"
     deadline = clock.monotonic_seconds() + START_SECONDS
     while not found.exists():
-        if process.poll() is not None or clock.monotonic_seconds() > deadline:
+        if running.exit_code is not None or clock.monotonic_seconds() > deadline:
             raise RuntimeError(
                 f"the platform did not start; {log} and {home / 'platform.log'} say why:\n"
                 + log.read_text()[-2000:]
