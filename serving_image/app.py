@@ -26,7 +26,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from atelier.contracts.clock import Clock
@@ -200,6 +200,7 @@ def create_app(doors: Doors, *, closed: Callable[[], object] = lambda: None) -> 
     app.add_exception_handler(AtelierError, _refuse)
     app.add_exception_handler(Refused, _refuse)
     app.add_exception_handler(HTTPException, _refuse_route)
+    app.add_exception_handler(ClientDisconnect, _note_gone)
     app.add_exception_handler(Exception, _refuse)
     return app
 
@@ -215,6 +216,11 @@ async def _refuse(request: Request, problem: Exception) -> Response:
         _header(request, TARGET_MODEL_HEADER),
     )
     return Response(answer.body, answer.status, answer.headers, "application/json")
+
+
+async def _note_gone(request: Request, _: Exception) -> Response:
+    log.info("client gone while it sent to %s", request.url.path)
+    return Response(status_code=CLIENT_GONE)
 
 
 async def _refuse_route(request: Request, problem: Exception) -> Response:
