@@ -1,0 +1,1 @@
+"""What several processes agree on, document by document and rule by rule."""
