@@ -19,12 +19,12 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI, Request, Response
-from infra.local.wire import build_wire
 
 from app.api.application import create_app
 from app.api.keys import mint
 from atelier.contracts.clock import to_iso
 from infra.local.platform import LocalPlatform, LocalSettings
+from infra.local.wire import build_wire
 
 DEFAULT_PORT = 8700
 LOOPBACK = "127.0.0.1"
@@ -105,14 +105,22 @@ def main(arguments: list[str] | None = None) -> int:
     api_listener, wire_listener = listen(given.port), listen(0)
     api_url = f"http://{LOOPBACK}:{api_listener.getsockname()[1]}"
     wire_url = f"http://{LOOPBACK}:{wire_listener.getsockname()[1]}"
-    platform = LocalPlatform(LocalSettings(home=given.home, upload_url=f"{api_url}/local/uploads"))
+    stop, failed = threading.Event(), threading.Event()
+
+    def on_failure() -> None:
+        failed.set()
+        stop.set()
+
+    platform = LocalPlatform(
+        LocalSettings(home=given.home, upload_url=f"{api_url}/local/uploads"),
+        on_failure=on_failure,
+    )
     app = create_app(
         ports=platform.ports, secret=platform.secret, allowed_hosts=(LOOPBACK, "localhost")
     )
     add_upload_receiver(app, platform)
     wire = build_wire(training=platform.training, endpoint=platform.endpoint)
     servers = [Server(app, api_listener, name="api"), Server(wire, wire_listener, name="wire")]
-    stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     platform.start()
@@ -130,7 +138,7 @@ def main(arguments: list[str] | None = None) -> int:
         server.stop()
     platform.stop()
     (given.home / "platform.json").unlink(missing_ok=True)
-    return 0
+    return 1 if failed.is_set() else 0
 
 
 def announce(home: Path, **facts: str) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from atelier.contracts.clock import Clock
-from infra.local.programs import Program, start
+from infra.local.programs import Program, RunningProgram, start
 
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
@@ -51,7 +51,7 @@ def local_platform(home: Path, *, clock: Clock) -> Iterator[RunningPlatform]:
         running.kill()
 
 
-def _wait(process: subprocess.Popen[bytes], home: Path, log: Path, clock: Clock) -> RunningPlatform:
+def _wait(running: RunningProgram, home: Path, log: Path, clock: Clock) -> RunningPlatform:
     found = home / "platform.json"
     deadline = clock.monotonic_seconds() + START_SECONDS
     while not found.exists():

@@ -9,6 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+from atelier.contracts.errors import AlreadyExists, AtelierError, NotFound
+from tasks.ports import Execution
 from workflows.engine.engine import (
     Engine,
     ExecutionAlreadyExists,
@@ -19,12 +21,10 @@ from workflows.engine.engine import (
     TaskCall,
     TaskDoesNotExist,
     TaskFailure,
+    TaskRunnerClosed,
     TaskSuccess,
     TaskTimedOut,
 )
-
-from atelier.contracts.errors import AlreadyExists, AtelierError, NotFound
-from tasks.ports import Execution
 
 log = logging.getLogger(__name__)
 Task = Callable[[Mapping[str, Any]], Mapping[str, Any]]
@@ -47,8 +47,15 @@ class TaskThreads:
         self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="task")
 
     def start(self, call: TaskCall, report: Report) -> None:
-        """Run a task on a free thread; its outcome goes to `report`."""
-        self._pool.submit(self._run, call, report)
+        """Run a task on a free thread; its outcome goes to `report`.
+
+        Raises:
+            TaskRunnerClosed: the platform is stopping; the next process issues the call again.
+        """
+        try:
+            self._pool.submit(self._run, call, report)
+        except RuntimeError as problem:
+            raise TaskRunnerClosed from problem
 
     def cancel(self, call_id: str) -> None:
         """Do nothing: a task is short and idempotent, and its outcome is no longer awaited."""

@@ -99,7 +99,6 @@ class JobDefinition:
         checkpoint_prefix: key prefix of the checkpoint sync, or None without one.
         checkpoint_path: the synced folder, relative to `/opt/ml`.
         max_runtime_seconds: the job is stopped then.
-        max_retries: how often an internal error begins the job again.
     """
 
     name: str
@@ -112,7 +111,6 @@ class JobDefinition:
     checkpoint_prefix: str | None
     checkpoint_path: str
     max_runtime_seconds: int
-    max_retries: int
 
 
 def read_definition(given: Mapping[str, Any], *, bucket_urls: Sequence[str]) -> JobDefinition:
@@ -134,6 +132,8 @@ def read_definition(given: Mapping[str, Any], *, bucket_urls: Sequence[str]) -> 
     output = _object(given, "OutputDataConfig", required=True)
     checkpoints = _object(given, "CheckpointConfig")
     retries = _object(given, "RetryStrategy")
+    if retries:
+        _whole(retries, "RetryStrategy.MaximumRetryAttempts", 1, 30)
     spot = given.get("EnableManagedSpotTraining", False) is True
     return JobDefinition(
         name=name,
@@ -152,9 +152,6 @@ def read_definition(given: Mapping[str, Any], *, bucket_urls: Sequence[str]) -> 
         ),
         checkpoint_path=_checkpoint_path(checkpoints),
         max_runtime_seconds=_runtime(_object(given, "StoppingCondition"), spot=spot),
-        max_retries=(
-            _whole(retries, "RetryStrategy.MaximumRetryAttempts", 1, 30) if retries else 0
-        ),
     )
 
 

@@ -107,6 +107,7 @@ class JobRun:
     name: str
     workshop: Workshop
     _hosts: list[_Host] = field(default_factory=list)
+    _first_failed: _Host | None = None
     _runtime_ends: float | None = None
     _kill_at: float | None = None
     _next_push: float = 0.0
@@ -122,36 +123,42 @@ class JobRun:
         now = self.workshop.clock.monotonic_seconds()
         if now < self._again_at:
             return
-        definition = read_definition(record.definition, bucket_urls=self.workshop.bucket_urls)
+        self._again_at = now + RETRY_SECONDS
         try:
-            self._steps()[record.secondary](record, definition)
-            self._failing_since = None
+            self._steps()[record.secondary](record, self._definition(record))
         except (AtelierError, OSError) as problem:
             logger.warning("training job %s, %s: %s", self.name, record.secondary, problem)
             if self._failing_since is None:
                 self._failing_since = now
             waited = now - self._failing_since
             if not _passes(problem) or waited > self.workshop.storage_patience_seconds:
-                self._internal_error(definition, str(problem))
-            self._again_at = now + RETRY_SECONDS
+                self._internal_error(str(problem))
+        else:
+            self._failing_since = None
+            self._again_at = now
 
     def interrupted(self, record: JobRecord) -> None:
         """Take up a job that the platform left when it was killed."""
-        definition = read_definition(record.definition, bucket_urls=self.workshop.bucket_urls)
         if record.secondary is Secondary.TRAINING:
-            self._internal_error(definition, "the platform was interrupted while the job ran")
+            self._internal_error("the platform was interrupted while the job ran")
         elif record.secondary is Secondary.STOPPING:
             self._end(record.stop_as or Secondary.STOPPED)
 
-    def leave(self, *, within_seconds: float) -> None:
-        """End the programs because the platform goes down; the record stays as it is."""
+    def ask_to_leave(self) -> None:
+        """Send every program SIGTERM because the platform goes down."""
+        for host in self._hosts:
+            host.program.terminate()
+
+    def leave(self, *, until: float) -> None:
+        """Wait until then for the programs, kill them, save; the record stays as it is."""
         clock = self.workshop.clock
-        self._terminate()
-        latest = clock.monotonic_seconds() + within_seconds
-        while self._running() and clock.monotonic_seconds() < latest:
+        while self._running() and clock.monotonic_seconds() < until:
             clock.sleep(0.02)
         self._kill()
-        self._push(final=True)
+        try:
+            self._push(final=True)
+        except (AtelierError, OSError) as problem:
+            logger.warning("training job %s: last checkpoints: %s", self.name, problem)
 
     # the steps, one per secondary status
 
@@ -181,6 +188,7 @@ class JobRun:
     def _download(self, record: JobRecord, definition: JobDefinition) -> None:
         self._kill()
         self._hosts.clear()
+        self._first_failed = self._kill_at = None
         workshop = self.workshop
         if (workshop.folder / self.name).exists():
             shutil.rmtree(workshop.folder / self.name)
@@ -210,7 +218,6 @@ class JobRun:
                 },
             )
             self._hosts.append(_Host(host, folder, sync, program))
-        self._kill_at = None
         processes = {host.name: host.program.identity for host in self._hosts}
         now = workshop.clock.now()
         self._move(
@@ -220,15 +227,16 @@ class JobRun:
 
     def _watch(self, record: JobRecord, definition: JobDefinition) -> None:
         if not self._hosts:
-            self._internal_error(definition, "its hosts are gone")
+            self._internal_error("its hosts are gone")
             return
         codes = [host.program.exit_code for host in self._hosts]
         failed = [host for host, code in zip(self._hosts, codes, strict=True) if code]
         if failed:
+            self._first_failed = self._first_failed or failed[0]
             self._kill()
             self._push(final=True)
             self._upload_folders(definition, model=False)
-            self._fail(self._reason(failed[0]))
+            self._fail(self._reason(self._first_failed))
         elif all(code == 0 for code in codes):
             self._push(final=True)
             now = self.workshop.clock.now()
@@ -249,7 +257,7 @@ class JobRun:
         now = self.workshop.clock.monotonic_seconds()
         if self._running():
             if self._kill_at is None:
-                self._terminate()
+                self.ask_to_leave()
                 self._kill_at = now + self.workshop.grace_seconds
             if now >= self._kill_at:
                 self._kill()
@@ -281,13 +289,20 @@ class JobRun:
                 model_artifacts=model and self.workshop.bucket_urls[0] + model,
             ),
         )
+        self._clear()
+
+    def _clear(self) -> None:
         if not self.workshop.keep_folders:
             shutil.rmtree(self.workshop.folder / self.name, ignore_errors=True)
+
+    def _definition(self, record: JobRecord) -> JobDefinition:
+        """Read the definition again: the bucket may have moved since, with the platform's home."""
+        return read_definition(record.definition, bucket_urls=self.workshop.bucket_urls)
 
     def _fail(self, reason: str) -> None:
         self._end(Secondary.FAILED, reason=reason)
 
-    def _internal_error(self, definition: JobDefinition, problem: str) -> None:
+    def _internal_error(self, problem: str) -> None:
         """Begin again, as RetryStrategy allows for internal errors, or fail."""
         self._kill()
         self._hosts.clear()
@@ -296,13 +311,15 @@ class JobRun:
         def change(job: JobRecord) -> JobRecord:
             if job.stop_as is not None:
                 return job.entering(job.stop_as, at=now)
-            if job.retries >= definition.max_retries:
+            allowed = job.definition.get("RetryStrategy", {}).get("MaximumRetryAttempts", 0)
+            if job.retries >= allowed:
                 reason = f"InternalServerError: {problem}"[:FAILURE_CHARACTERS]
                 return replace(job.entering(Secondary.FAILED, at=now), failure_reason=reason)
             again = job.entering(Secondary.STARTING, at=now, message=f"Again after: {problem}")
             return replace(again, retries=job.retries + 1, processes=None)
 
         self.workshop.store.change(self.name, change)
+        self._clear()
 
     def _pulled(self, folder: MlFolder, definition: JobDefinition) -> CheckpointSync | None:
         if definition.checkpoint_prefix is None:
@@ -368,10 +385,6 @@ class JobRun:
 
     def _running(self) -> bool:
         return any(host.program.exit_code is None for host in self._hosts)
-
-    def _terminate(self) -> None:
-        for host in self._hosts:
-            host.program.terminate()
 
     def _kill(self) -> None:
         for host in self._hosts:

@@ -18,8 +18,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tasks.table import TASKS
-
 from atelier.contracts.base_models import BASE_MODELS
 from atelier.contracts.clock import Clock, SystemClock
 from atelier.contracts.container import BASE_MODELS_VARIABLE, SERVE_COMMAND, TRAIN_COMMAND
@@ -30,9 +28,10 @@ from infra.local.ledger import SqliteLedger
 from infra.local.notifications import LoggedNotifications
 from infra.local.objects import FileObjects
 from infra.local.programs import Program
-from infra.local.upload_forms import hmac_signer
 from infra.local.training import Faults, NoFaults, TrainingService, TrainingSettings
+from infra.local.upload_forms import hmac_signer
 from tasks.ports import Ports, TaskSettings
+from tasks.table import TASKS
 from workflows.engine.engine import Engine, SqliteHistoryStore
 from workflows.machines.asl import MACHINES, load
 
@@ -70,11 +69,21 @@ class LocalPlatform:
         *,
         clock: Clock | None = None,
         faults: Faults | None = None,
+        on_failure: Callable[[], None] = lambda: None,
     ) -> None:
-        """Bind the ports; nothing runs before `start`."""
+        """Bind the ports; nothing runs before `start`.
+
+        Args:
+            settings: where its state lies, and its limits.
+            clock: the machine's unless given.
+            faults: what goes wrong on purpose in the training service.
+            on_failure: called when a part cannot go on (a full disk, say): end the process and
+                start it again; nothing is lost.
+        """
         home = settings.home
         home.mkdir(parents=True, exist_ok=True)
         self.settings = settings
+        self._on_failure = on_failure
         self.clock = clock or SystemClock()
         self.secret = read_or_make_secret(home / "secret")
         self.objects = FileObjects(
@@ -140,7 +149,7 @@ class LocalPlatform:
             "pump": self._pump,
         }
         for name, loop in loops.items():
-            thread = threading.Thread(target=loop, name=name, daemon=True)
+            thread = threading.Thread(target=self._run, args=(name, loop), name=name, daemon=True)
             thread.start()
             self._threads.append(thread)
 
@@ -151,6 +160,13 @@ class LocalPlatform:
         self._tasks.close()
         for thread in self._threads:
             thread.join(STOP_SECONDS)
+
+    def _run(self, name: str, loop: Callable[[], None]) -> None:
+        try:
+            loop()
+        except Exception:
+            log.critical("%s cannot go on; the platform ends", name, exc_info=True)
+            self._on_failure()
 
     def _bound_tasks(self) -> Mapping[str, Callable[[Mapping[str, Any]], Mapping[str, Any]]]:
         def bind(name: str) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:

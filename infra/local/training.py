@@ -272,7 +272,10 @@ class TrainingService:
     def close(self) -> None:
         """End every program; jobs that ran are interrupted, as by a crash, but saved."""
         for run in self._runs.values():
-            run.leave(within_seconds=self.settings.shutdown_seconds)
+            run.ask_to_leave()
+        until = self._clock.monotonic_seconds() + self.settings.shutdown_seconds
+        for run in self._runs.values():
+            run.leave(until=until)
         self._runs.clear()
         self._store.close()
 
