@@ -7,6 +7,7 @@ from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from app.cli import home as platforms
@@ -15,7 +16,7 @@ from app.cli.client import Client, Document
 from app.cli.console import Console
 from app.cli.exits import CommandFailed, Exit
 from app.cli.photos import read_folder
-from app.cli.progress import ENDED, counted, panel
+from app.cli.progress import ENDED, counted, ending, panel
 from app.cli.watching import Pictures, Show, watch, watch_all
 from atelier.contracts.clock import Clock
 from atelier.contracts.status import Status
@@ -43,6 +44,7 @@ class Desk:
 def up(given: Namespace, desk: Desk) -> Exit:
     """Start the platform in the background and say where it is."""
     console = desk.console
+    platforms.refuse_second(desk.home, desk.processes)
     console.say(f"Starting the platform in {desk.home} …")
     told = platforms.start(desk.home, given.port, processes=desk.processes, clock=desk.clock)
     console.document(told.to_dict(desk.home))
@@ -62,6 +64,7 @@ def up_foreground(given: Namespace, desk: Desk) -> Exit:
     """Run the platform here until it is interrupted."""
     from app.local import main as run  # noqa: PLC0415 - only this command needs the platform
 
+    platforms.refuse_second(desk.home, desk.processes)
     desk.console.say(f"The platform runs here, in {desk.home}; Ctrl-C stops it.")
     code = run(["--home", str(desk.home), "--port", str(given.port)])
     return Exit.DONE if code == 0 else Exit.BROKEN
@@ -102,7 +105,7 @@ def onboard(given: Namespace, desk: Desk) -> Exit:
         console.document(started)
         console.say(
             f"Onboarding {started['id']} of {given.user}/{started['model']}: {started['status']}.",
-            f"Watch it: atelier status {started['id']} --watch",
+            *_next(started, console),
         )
         return _exit(started)
 
@@ -179,8 +182,8 @@ def generate(given: Namespace, desk: Desk) -> Exit:
         desk.console.say(str(path))
     desk.console.document({**drawn, "images": images})
     desk.console.say(
-        f"{counted(len(images), 'image')} of {drawn['width']}×{drawn['height']} by {given.user}/{given.model} "
-        f"{drawn['version']} in {drawn['seconds']:.1f} s."
+        f"{counted(len(images), 'image')} of {drawn['width']}×{drawn['height']} pixels by "
+        f"{given.user}/{given.model} {drawn['version']} in {drawn['seconds']:.1f} s."
     )
     return Exit.DONE
 
@@ -241,14 +244,30 @@ def _wish(given: Namespace, folder: str) -> Document:
 def _watch(onboarding: str, given: Namespace, desk: Desk, client: Client) -> Exit:
     folder = given.out or desk.home / "previews" / onboarding
     show = Show(desk.console, desk.clock, Pictures(folder, client))
-    ended = watch(lambda: client.onboarding(onboarding), show, clock=desk.clock)
+    ended = watch(
+        lambda: client.onboarding(onboarding), show, clock=desk.clock, told=desk.console.aside
+    )
     desk.console.release()
     if ended["status"] == Status.READY:
-        desk.console.say(
-            f"Draw with it: atelier generate --user {ended['user_id']} --model {ended['model']} "
-            f'"{ended["instance_prompt"]} on the beach" -n 4'
-        )
+        desk.console.say(_how_to_draw(ended))
     return _exit(ended)
+
+
+def _next(onboarding: Document, console: Console) -> list[str]:
+    """Return what can be done with an onboarding that was found or started."""
+    if onboarding["status"] == Status.READY:
+        return [_how_to_draw(onboarding)]
+    if onboarding["status"] in ENDED:
+        return ending(onboarding, marks=console.marks)
+    return [f"Watch it: atelier status {onboarding['id']} --watch"]
+
+
+def _how_to_draw(onboarding: Document) -> str:
+    return (
+        f"Draw with it: atelier generate --user {quote(onboarding['user_id'])} "
+        f"--model {onboarding['model']} "
+        f'"{onboarding["instance_prompt"]} on the beach" -n 4'
+    )
 
 
 def _exit(onboarding: Document) -> Exit:

@@ -82,7 +82,10 @@ class Console:
         self.document({"error": failed.to_dict()})
         if not self.json:
             name = "" if failed.error in {"Refused", "NotFound", ""} else f" ({failed.error})"
-            lines = [f"atelier: {failed.message}{name}", *reasons(failed.facts)]
+            lines = [
+                f"atelier: {failed.message}{name}",
+                *reasons(failed.facts, said=failed.message),
+            ]
             if failed.do:
                 lines.append(f"  {self.marks.arrow} {failed.do}")
             self.err.write("".join(f"{line}\n" for line in lines))

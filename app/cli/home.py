@@ -126,11 +126,11 @@ def running(home: Path, processes: Processes) -> Running | None:
     return told if command is not None and MODULE in command else None
 
 
-def start(home: Path, port: int, *, processes: Processes, clock: Clock) -> Running:
-    """Start a platform in the background and wait until it answers.
+def refuse_second(home: Path, processes: Processes) -> None:
+    """Refuse to go on where a platform runs.
 
     Raises:
-        CommandFailed: one runs there already, or it ended or stayed silent instead of starting.
+        CommandFailed: one does, with what can be done.
     """
     if already := running(home, processes):
         raise CommandFailed(
@@ -140,6 +140,14 @@ def start(home: Path, port: int, *, processes: Processes, clock: Clock) -> Runni
             error="AlreadyRunning",
             facts=already.to_dict(home),
         )
+
+
+def start(home: Path, port: int, *, processes: Processes, clock: Clock) -> Running:
+    """Start a platform in the background and wait until it answers.
+
+    Raises:
+        CommandFailed: it ended, or stayed silent, instead of starting.
+    """
     (home / "logs").mkdir(parents=True, exist_ok=True)
     (home / "platform.json").unlink(missing_ok=True)
     log = home / "logs" / "start.log"

@@ -43,7 +43,7 @@ MEANING: Final[Mapping[str, str]] = {
 }
 
 DOING: Final[Mapping[str, str]] = {
-    "waiting": "waits for a place on its host",
+    "waiting": "waits until its host is ready",
     "preparing": "prepares the photos",
     "training": "",
     "sampling": "draws the sample images",
@@ -111,7 +111,7 @@ def panel(
         if status == Status.TRAINING:
             lines += _images(onboarding, saved or {})
     lines += [f"  {marks.coming} {status}" for status in _coming(onboarding)]
-    lines += _end(onboarding, marks)
+    lines += ending(onboarding, marks=marks)
     return [line if len(line) <= width else line[: width - 1] + "…" for line in lines]
 
 
@@ -149,8 +149,23 @@ def changes(
     ]
     lines += [_entry(after, entry) for entry in entered if entry not in early]
     if after["status"] in ENDED and (before is None or before["status"] not in ENDED):
-        lines += _end(after, marks)
+        lines += ending(after, marks=marks)
     return lines
+
+
+def ending(onboarding: Document, *, marks: Marks = UNICODE) -> list[str]:
+    """Return how an onboarding ended and what to do then; nothing while it is under way."""
+    if onboarding["status"] not in ENDED:
+        return []
+    name = f"{onboarding['user_id']}/{onboarding['model']}"
+    if onboarding["status"] == Status.READY:
+        return [f"{name} is ready: {onboarding['version']}"]
+    failure = onboarding["failure"]
+    if not failure:
+        return [f"{name} {MEANING[onboarding['status']]}."]
+    lines = [f"{failure['error']}: {failure['message']}"]
+    lines += reasons(failure["facts"], said=failure["message"])
+    return [*lines, f"{marks.arrow} {failure['do']}"]
 
 
 def span(seconds: float) -> str:
@@ -281,24 +296,11 @@ def _image(name: str, saved: Mapping[str, str]) -> str:
     return f"{what}: {saved[name]}" if name in saved else what
 
 
-def _end(onboarding: Document, marks: Marks) -> list[str]:
-    if onboarding["status"] == Status.READY:
-        return [f"{onboarding['user_id']}/{onboarding['model']} is ready: {onboarding['version']}"]
-    if onboarding["status"] not in ENDED:
-        return []
-    failure = onboarding["failure"]
-    if not failure:
-        name = f"{onboarding['user_id']}/{onboarding['model']}"
-        return [f"{name} {MEANING[onboarding['status']]}."]
-    lines = [f"{failure['error']}: {failure['message']}"]
-    lines += reasons(failure["facts"])
-    return [*lines, f"{marks.arrow} {failure['do']}"]
-
-
-def reasons(facts: Mapping[str, Any]) -> list[str]:
-    """Return what the facts of an error say of single photos and fields, one line each."""
+def reasons(facts: Mapping[str, Any], *, said: str = "") -> list[str]:
+    """Return what an error's facts tell of single photos and names beyond what was `said`."""
     photos = facts.get("photos")
-    lines = [f"  {name}: {why}" for name, why in photos.items()] if isinstance(photos, dict) else []
+    told = [f"{name}: {why}" for name, why in photos.items()] if isinstance(photos, dict) else []
+    lines = [f"  {line}" for line in told if line not in said]
     lists = [(name, facts.get(name)) for name in ("missing", "wrong")]
     lines += [
         f"  {name}: {', '.join(map(str, v))}" for name, v in lists if isinstance(v, list) and v

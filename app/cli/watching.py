@@ -10,11 +10,15 @@ from typing import Protocol
 from app.cli import tables
 from app.cli.client import Client, Document
 from app.cli.console import Console
+from app.cli.exits import CommandFailed, Exit
 from app.cli.progress import ENDED, changes, panel
 from atelier.contracts.clock import Clock
 
 LOOK_SECONDS = 0.5
 """Between two looks at one onboarding."""
+
+AWAY_SECONDS = 30.0
+"""How long a platform that went away is waited for."""
 
 
 class Images(Protocol):
@@ -78,12 +82,34 @@ class Show:
 
 
 def watch(
-    read: Callable[[], Document], show: Callable[[Document], None], *, clock: Clock
+    read: Callable[[], Document],
+    show: Callable[[Document], None],
+    *,
+    clock: Clock,
+    told: Callable[[str], None] = lambda _: None,
 ) -> Document:
-    """Look at one onboarding until it has ended; return it as it then stands."""
+    """Look at one onboarding until it has ended; return it as it then stands.
+
+    A platform that goes away is waited for: onboardings survive its restart, so does watching them.
+
+    Raises:
+        CommandFailed: it stayed away, or there is no such onboarding.
+    """
+    gone_at: float | None = None
     while True:
-        onboarding = read()
-        show(onboarding)
+        try:
+            onboarding = read()
+            show(onboarding)
+        except CommandFailed as failed:
+            now = clock.monotonic_seconds()
+            if gone_at is None and failed.exit is Exit.UNREACHABLE:
+                gone_at = now
+                told(f"{failed.message}; waiting for it")
+            if gone_at is None or now - gone_at > AWAY_SECONDS:
+                raise
+            clock.sleep(LOOK_SECONDS)
+            continue
+        gone_at = None
         if onboarding["status"] in ENDED:
             return onboarding
         clock.sleep(LOOK_SECONDS)

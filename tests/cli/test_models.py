@@ -31,7 +31,7 @@ def test_images_are_saved_under_model_version_and_seed(shell, tmp_path):
     assert shell(*words) == Exit.DONE
     assert [p.name for p in sorted(out.iterdir())] == [f"me-{VERSION}-7.png", f"me-{VERSION}-8.png"]
     assert (out / f"me-{VERSION}-7.png").read_bytes() == prompt.encode()
-    assert "2 images of 64×64 by ada/me" in shell.out
+    assert "2 images of 64×64 pixels by ada/me" in shell.out
 
 
 def test_an_image_never_overwrites_another_one(shell, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import httpx
 import pytest
 
 from app.cli.exits import Exit
@@ -131,6 +132,36 @@ def test_watching_as_json_prints_a_document_for_every_change(shell, photos):
     shell.platform.looks = [LIFE[0], *LIFE, LIFE[-1]]
     assert shell("onboard", str(photos), "--user", "ada", "--watch", "--json") == Exit.DONE
     assert shell.documents() == LIFE
+
+
+def test_watching_outlives_a_restart_of_the_platform(shell):
+    def away(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("Connection refused", request=request)
+
+    platform, looks = shell.platform, iter([True, False, False, True, False, True])
+    platform.looks = [QUEUED, onboarding(*TRAINING), onboarding(*ALL, version=VERSION)]
+    shell.platform = lambda request: platform(request) if next(looks) else away(request)
+    assert shell("status", ID, "--watch") == Exit.DONE
+    assert shell.err.count("Connection refused); waiting for it") == 2
+
+
+def test_a_platform_that_stays_away_ends_the_watch(shell):
+    def away(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("Connection refused", request=request)
+
+    shell.platform = away
+    assert shell("status", ID, "--watch") == Exit.UNREACHABLE
+    assert 30 <= shell.clock.monotonic_seconds() < 40
+
+
+def test_an_onboarding_that_ended_long_ago_says_how(shell, photos):
+    shell.platform.known = True
+    shell.platform.looks = [FAILED]
+    assert shell("onboard", str(photos), "--user", "ada") == Exit.NO_MODEL
+    assert "07.jpg: the same as 02.jpg" in shell.out
+    shell.platform.looks = [onboarding(*ALL, version=VERSION)]
+    assert shell("onboard", str(photos), "--user", "ada") == Exit.DONE
+    assert "Draw with it: atelier generate" in shell.out
 
 
 def test_a_failed_onboarding_says_why_and_what_to_do(shell, photos):
