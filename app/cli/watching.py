@@ -43,15 +43,34 @@ class Pictures:
     source: Images
     saved: dict[str, str] = field(default_factory=dict)
 
-    def fetch(self, onboarding: Document) -> None:
-        """Fetch what is listed and not here yet."""
-        progress = onboarding["progress"] or {"previews": (), "samples": ()}
+    def fetch(self, onboarding: Document) -> Document:
+        """Fetch what is listed and not here yet; return the document with what is here alone.
+
+        An image can be listed a moment before it can be read; the next look fetches it.
+        """
+        progress = onboarding["progress"]
+        if not progress:
+            return onboarding
         for name in (*progress["previews"], *progress["samples"]):
             if name not in self.saved:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                path = self.folder / name
-                path.write_bytes(self.source.image(onboarding["id"], name))
-                self.saved[name] = str(path)
+                self._fetch(onboarding["id"], name)
+        here = {
+            kind: [name for name in progress[kind] if name in self.saved]
+            for kind in ("previews", "samples")
+        }
+        return {**onboarding, "progress": {**progress, **here}}
+
+    def _fetch(self, onboarding: str, name: str) -> None:
+        try:
+            body = self.source.image(onboarding, name)
+        except CommandFailed as failed:
+            if failed.exit is Exit.NOT_FOUND:
+                return
+            raise
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / name
+        path.write_bytes(body)
+        self.saved[name] = str(path)
 
 
 @dataclass(slots=True)
@@ -65,20 +84,22 @@ class Show:
 
     def __call__(self, onboarding: Document) -> None:
         """Show what is new."""
-        if self.pictures:
-            self.pictures.fetch(onboarding)
-        saved = self.pictures.saved if self.pictures else None
-        marks = self.console.marks
         if self.console.json:
+            if self.pictures:
+                self.pictures.fetch(onboarding)
             if onboarding != self._before:
                 self.console.document(onboarding)
-        elif self.console.live:
-            now, width = self.clock.now(), self.console.width
-            self.console.draw(panel(onboarding, now=now, width=width, saved=saved, marks=marks))
+            self._before = onboarding
+            return
+        shown = self.pictures.fetch(onboarding) if self.pictures else onboarding
+        saved = self.pictures.saved if self.pictures else None
+        now, marks = self.clock.now(), self.console.marks
+        if self.console.live:
+            width = self.console.width
+            self.console.draw(panel(shown, now=now, width=width, saved=saved, marks=marks))
         else:
-            now = self.clock.now()
-            self.console.say(*changes(self._before, onboarding, now=now, saved=saved, marks=marks))
-        self._before = onboarding
+            self.console.say(*changes(self._before, shown, now=now, saved=saved, marks=marks))
+        self._before = shown
 
 
 def watch(

@@ -128,6 +128,15 @@ def test_previews_go_where_they_are_wanted(shell, tmp_path):
     assert (tmp_path / "here" / "step-000050.png").exists()
 
 
+def test_a_preview_that_is_listed_before_it_can_be_read_is_fetched_at_the_next_look(shell):
+    early = f"GET /v1/onboardings/{ID}/images/step-000050.png"
+    shell.platform.refusals[early] = [problem(404, "NotFound", "no image")]
+    half = onboarding(*TRAINING, progress=HALF)
+    shell.platform.looks = [half, half, onboarding(*ALL, progress=HALF, version=VERSION)]
+    assert shell("status", ID, "--watch") == Exit.DONE
+    assert shell.out.count("step-000050.png") == 1
+
+
 def test_watching_as_json_prints_a_document_for_every_change(shell, photos):
     shell.platform.looks = [LIFE[0], *LIFE, LIFE[-1]]
     assert shell("onboard", str(photos), "--user", "ada", "--watch", "--json") == Exit.DONE
