@@ -62,11 +62,15 @@ class TrainingBench:
     events: list[Mapping[str, Any]] = field(default_factory=list)
 
     def program(self, body: str) -> Program:
-        """Return a program that runs `body` with `ML`, its `/opt/ml`, as a path."""
+        """Return a program that runs `body`: `ML` is its `/opt/ml`, `save` writes a checkpoint."""
         script = self.folder / "program.py"
         script.write_text(
             "import json, os, pathlib, signal, sys, time\n"
-            "ML = pathlib.Path(os.environ['ATELIER_ML_ROOT'])\n" + textwrap.dedent(body)
+            "ML = pathlib.Path(os.environ['ATELIER_ML_ROOT'])\n"
+            "def save(name, text=''):\n"
+            "    hidden = ML / 'checkpoints' / ('.' + name)\n"
+            "    hidden.write_text(text)\n"
+            "    hidden.replace(ML / 'checkpoints' / name)\n" + textwrap.dedent(body)
         )
         return Program(
             command=(sys.executable, "-I", "-S", str(script), "train"),

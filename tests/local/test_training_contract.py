@@ -180,7 +180,7 @@ def test_a_failed_host_ends_the_others_and_keeps_what_all_of_them_checkpointed(
     record = bench.run(
         """
         host = json.loads((ML / "input/config/resourceconfig.json").read_text())["current_host"]
-        (ML / "checkpoints" / host).write_text("state")
+        save(host, "state")
         if host == "algo-2":
             sys.exit(1)
         time.sleep(600)
@@ -206,11 +206,11 @@ def test_a_program_that_cannot_be_started_fails_the_job(bench: TrainingBench):
 
 SAVE_AND_LEAVE = """
     def leave(*_):
-        (ML / "checkpoints/state").write_text("saved")
+        save("state", "saved")
         (ML / "model/weights").write_text("w")
         sys.exit(0)
     signal.signal(signal.SIGTERM, leave)
-    (ML / "checkpoints/ready").write_text("")
+    save("ready", "")
     time.sleep(600)
 """
 
@@ -237,7 +237,7 @@ def test_a_program_that_ignores_sigterm_is_killed_with_its_children_after_the_gr
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         child = os.fork()
         if child:
-            (ML / "checkpoints/child").write_text(str(child))
+            save("child", str(child))
         time.sleep(600)
         """,
         clock=clock,

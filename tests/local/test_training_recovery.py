@@ -19,9 +19,8 @@ REPOSITORY = Path(__file__).parents[2]
 COUNT_STARTS = """
     starts = ML / "checkpoints/starts"
     before = starts.read_text() if starts.exists() else ""
-    starts.with_name(".starts").write_text(before + "x")
-    starts.with_name(".starts").replace(starts)
-    (ML / "checkpoints/pid").write_text(str(os.getpid()))
+    save("starts", before + "x")
+    save("pid", str(os.getpid()))
     if before:
         sys.exit(0)
     time.sleep(600)
@@ -72,7 +71,7 @@ def test_what_a_killed_program_started_is_ended_at_the_next_start(bench: Trainin
     body = """
     child = os.fork()
     if child:
-        (ML / "checkpoints/pid").write_text(str(child))
+        save("pid", str(child))
     time.sleep(600)
     """
     pid = kill_platform_while_it_trains(bench, body)
@@ -150,7 +149,7 @@ def test_a_program_that_does_not_leave_is_killed_when_the_platform_goes_down(ben
     service = bench.service(
         """
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        (ML / "checkpoints/pid").write_text(str(os.getpid()))
+        save("pid", str(os.getpid()))
         time.sleep(600)
         """,
         settings=replace(QUICK, shutdown_seconds=0.05),
@@ -164,9 +163,7 @@ def test_a_program_that_does_not_leave_is_killed_when_the_platform_goes_down(ben
 def test_a_bucket_that_fails_for_a_while_delays_a_job_and_loses_nothing(bench: TrainingBench):
     bench.objects = FailingObjects(bench.objects, failures=5)
     clock = ManualClock()
-    service = bench.service(
-        "(ML / 'checkpoints/a').write_text('a'); (ML / 'model/w').write_text('w')", clock=clock
-    )
+    service = bench.service("save('a', 'a'); (ML / 'model/w').write_text('w')", clock=clock)
     service.create(definition())
     turns_until(
         lambda: (service.tick(), clock.advance(1)),
@@ -180,7 +177,7 @@ def test_a_bucket_that_fails_for_a_while_delays_a_job_and_loses_nothing(bench: T
 def test_a_bucket_that_fails_for_too_long_is_an_internal_error(bench: TrainingBench):
     bench.objects = FailingObjects(bench.objects, failures=10**6)
     clock = ManualClock()
-    service = bench.service("(ML / 'checkpoints/a').write_text('a')", clock=clock)
+    service = bench.service("save('a', 'a')", clock=clock)
     service.create(definition())
     turns_until(
         lambda: (service.tick(), clock.advance(7)),
@@ -191,7 +188,7 @@ def test_a_bucket_that_fails_for_too_long_is_an_internal_error(bench: TrainingBe
 
 @pytest.mark.parametrize("moment", range(6))
 def test_killed_between_any_two_turns_a_job_still_ends_once(bench: TrainingBench, moment: int):
-    body = "(ML / 'checkpoints/a').write_text('a')"
+    body = "save('a', 'a')"
     service = bench.service(body)
     service.create(definition(RetryStrategy={"MaximumRetryAttempts": 2}))
     for _ in range(moment):
@@ -202,3 +199,16 @@ def test_killed_between_any_two_turns_a_job_still_ends_once(bench: TrainingBench
     ends = [step for step in finish(service).transitions if step.status is Secondary.COMPLETED]
     assert len(ends) == 1
     assert bench.objects.read("checkpoints/job-1/a") == b"a"
+
+
+def test_a_job_whose_definition_no_longer_reads_fails_and_holds_up_nobody(bench: TrainingBench):
+    service = bench.service("")
+    service.create(definition())
+    service.create(definition("job-2"))
+    elsewhere = definition(OutputDataConfig={"S3OutputPath": "file:///moved/away/"})
+    pretend(service, definition=elsewhere)
+    service = bench.service("")
+    service.recover()
+    assert finish(service, "job-2").status is JobStatus.COMPLETED
+    reason = finish(service).failure_reason
+    assert reason.startswith("InternalServerError: CreateTrainingJob: OutputDataConfig")
