@@ -11,6 +11,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -22,6 +23,7 @@ from atelier.contracts.container import (
     PORT_VARIABLE,
     SERVING_GRACE_SECONDS,
 )
+from atelier.contracts.errors import ServiceUnavailable
 from infra.local import programs
 from infra.local.programs import Program, RunningProgram
 
@@ -52,6 +54,25 @@ class ServerSettings:
     grace_seconds: float = SERVING_GRACE_SECONDS
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the container answered, whatever its status."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str]
+
+    @property
+    def ok(self) -> bool:
+        """A 2xx status."""
+        return 200 <= self.status < 300
+
+    @property
+    def text(self) -> str:
+        """The body as text, for people."""
+        return self.body.decode("utf-8", errors="replace")
+
+
 class ModelServer:
     """Keeps one `serve` program in service. `tick` and `close` belong to one thread.
 
@@ -64,7 +85,6 @@ class ModelServer:
         *,
         ml_root: Path,
         log: Path,
-        http: httpx.Client,
         clock: Clock,
         settings: ServerSettings,
     ) -> None:
@@ -72,7 +92,11 @@ class ModelServer:
         self._program = program
         self._ml_root = ml_root
         self._log = log
-        self._http = http
+        # The platform's own half talks to loopback only, whatever proxies a shell has set.
+        self._http = httpx.Client(
+            trust_env=False,
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=32),
+        )
         self._clock = clock
         self._settings = settings
         self._running: RunningProgram | None = None
@@ -96,17 +120,29 @@ class ModelServer:
         """It answered its last ping."""
         return self._in_service
 
-    @property
-    def url(self) -> str:
-        """Where the present server listens."""
-        return self._url
-
     def wait_in_service(self, seconds: float) -> int | None:
         """Wait until a server is in service; return its generation, or None after `seconds`."""
         with self._changed:
             if self._changed.wait_for(lambda: self._in_service, timeout=max(0.0, seconds)):
                 return self._generation
             return None
+
+    def call(self, method: str, path: str, *, seconds: float, **more: Any) -> Answer:
+        """Ask the present server; its answer, whatever the status.
+
+        Raises:
+            ServiceUnavailable: none came within `seconds`.
+        """
+        try:
+            answer = self._http.request(method, self._url + path, timeout=seconds, **more)
+        except httpx.TimeoutException as problem:
+            raise ServiceUnavailable(
+                f"the model server did not answer {method} within {seconds:.0f} s", timed_out=True
+            ) from problem
+        except (httpx.HTTPError, RuntimeError) as problem:
+            # RuntimeError: the client was closed meanwhile, the platform is going down.
+            raise ServiceUnavailable(f"the model server broke off: {problem}") from problem
+        return Answer(answer.status_code, answer.content, dict(answer.headers))
 
     def tick(self) -> None:
         """Start, ask or restart the server, whatever is due."""
@@ -122,16 +158,16 @@ class ModelServer:
             self._ping()
 
     def close(self) -> None:
-        """Stop the server: SIGTERM, grace, SIGKILL."""
+        """Stop the server: SIGTERM, grace, SIGKILL. Calls under way end with it."""
         self._set_in_service(value=False)
         running, self._running = self._running, None
-        if running is None:
-            return
-        running.terminate()
-        latest = self._clock.monotonic_seconds() + self._settings.grace_seconds
-        while running.exit_code is None and self._clock.monotonic_seconds() < latest:
-            self._clock.sleep(0.02)
-        running.kill()
+        if running is not None:
+            running.terminate()
+            latest = self._clock.monotonic_seconds() + self._settings.grace_seconds
+            while running.exit_code is None and self._clock.monotonic_seconds() < latest:
+                self._clock.sleep(0.02)
+            running.kill()
+        self._http.close()
 
     def _start(self, now: float) -> None:
         port = _free_port()

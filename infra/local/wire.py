@@ -42,9 +42,10 @@ from atelier.contracts.errors import (
     ServiceUnavailable,
     Throttled,
 )
-from infra.local.endpoint import CUSTOM_ATTRIBUTES_HEADER, Answer, EndpointHost
+from infra.local.endpoint import CUSTOM_ATTRIBUTES_HEADER, EndpointHost
 from infra.local.job_record import JobStatus, describe_document, seconds, summary_document
 from infra.local.job_store import JobFilter
+from infra.local.model_server import Answer
 from infra.local.training import TrainingService
 
 MAX_REQUEST_BYTES = 1024 * 1024
