@@ -74,6 +74,7 @@ class Console:
 
     def aside(self, line: str) -> None:
         """Say something that is neither result nor failure, such as why it takes so long."""
+        self.release()
         self.err.write(f"{line}\n")
         self.err.flush()
 

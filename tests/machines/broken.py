@@ -169,6 +169,7 @@ BROKEN: dict[str, tuple[Edit, ...]] = {
     ),
     "unknown-field": (
         sets("Fetch/TimeoutSecond", 60),
+        sets("Fetch/Assign", {"pages.$": "$.pages"}),
         sets("Fetch/Retry/0/MaxAttempt", 3),
         machine_sets("Timeout", 60),
     ),

@@ -20,6 +20,7 @@ from workflows.validator.paths import (
 from workflows.validator.subject import At, Found, Subject
 
 CALLBACK: Final = ".waitForTaskToken"
+JOB: Final = ".sync"
 TOKEN: Final = ("Task", "Token")
 PLACEHOLDER: Final = re.compile(r"\$\{([^}]*)\}")
 
@@ -64,14 +65,16 @@ def unknown_context(subject: Subject) -> Found:
 def callback_without_token(subject: Subject) -> Found:
     """Find a callback without its token, or a token without its callback."""
     for name, state in subject.states():
-        waits = str(state.get("Resource", "")).endswith(CALLBACK)
+        resource = str(state.get("Resource", ""))
+        waits = resource.endswith(CALLBACK)
         hands_out = any(names_of(path)[:2] == TOKEN for path in _context_paths(state))
         if waits and not hands_out:
             yield At(
                 name,
                 "waits for a token that it hands to nobody; pass $$.Task.Token in Parameters",
             )
-        if hands_out and not waits:
+        # A job that is waited for (.sync) may be completed early by its token.
+        if hands_out and not waits and JOB not in resource:
             yield At(
                 name,
                 "hands out $$.Task.Token without waiting for it; add .waitForTaskToken to the "

@@ -161,6 +161,9 @@ CATCHER_FIELDS: Final[Mapping[str, Kind]] = {
     "Next": _text,
     "Comment": _text,
 }
+NOT_READ: Final = frozenset({"Arguments", "Assign", "Items", "Output", "QueryLanguage"})
+"""Fields of JSONata and of variables: the language has them, this validator does not read them."""
+
 REQUIRED: Final[Mapping[str, tuple[str, ...]]] = {
     "Task": ("Resource",),
     "Choice": ("Choices",),
@@ -245,7 +248,14 @@ def _fields(
         if name not in given:
             yield Finding(where, MALFORMED, f"{place}{name} is missing; write it")
     for name, value in given.items():
-        if name not in known:
+        if name in NOT_READ:
+            yield Finding(
+                where,
+                UNKNOWN_FIELD,
+                f"{place}{name} belongs to JSONata or variables, whose data nobody follows here; "
+                "write it with JSONPath",
+            )
+        elif name not in known:
             yield Finding(
                 where,
                 UNKNOWN_FIELD,
