@@ -138,15 +138,17 @@ def _render_to_file(task: tuple[str, int, int]) -> int:
     return first
 
 
-def render_ahead(folder: Path, *, count: int, workers: int) -> Iterator[int]:
-    """Render `count` examples into chunk files below `folder`; yields each chunk's first index.
+def render_ahead(folder: Path, *, count: int, workers: int, start: int = 0) -> Iterator[int]:
+    """Render examples `start` to `start + count` into chunk files below `folder`.
+
+    Yields each finished chunk's first index.
 
     Chunks that exist already are kept, so that a run can be resumed.
     """
     folder.mkdir(parents=True, exist_ok=True)
     tasks = [
-        (str(folder), first, min(CHUNK, count - first))
-        for first in range(0, count, CHUNK)
+        (str(folder), first, min(CHUNK, start + count - first))
+        for first in range(start, start + count, CHUNK)
         if not (folder / f"{first:09d}.npz").exists()
     ]
     if workers <= 1:
@@ -156,9 +158,9 @@ def render_ahead(folder: Path, *, count: int, workers: int) -> Iterator[int]:
         yield from pool.imap_unordered(_render_to_file, tasks)
 
 
-def load(folder: Path, *, count: int) -> Chunk:
-    """The first `count` examples from `folder`, where they have been rendered, as one chunk."""
-    paths = [folder / f"{first:09d}.npz" for first in range(0, count, CHUNK)]
+def load(folder: Path, *, count: int, start: int = 0) -> Chunk:
+    """Examples `start` to `start + count` from `folder`, where they have been rendered."""
+    paths = [folder / f"{first:09d}.npz" for first in range(start, start + count, CHUNK)]
     parts = []
     captions: list[str] = []
     all_labels = []
@@ -167,17 +169,18 @@ def load(folder: Path, *, count: int) -> Chunk:
             parts.append(arrays["images"])
             all_labels.append(arrays["labels"])
             captions.extend(arrays["captions"].tolist())
-    return Chunk(0, np.concatenate(parts), np.concatenate(all_labels), captions)
+    return Chunk(start, np.concatenate(parts), np.concatenate(all_labels), captions)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Read the command line and render."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--to", type=Path, required=True, help="folder for the chunk files")
+    parser.add_argument("--start", type=int, default=0, help="the first example's number")
     parser.add_argument("--count", type=int, required=True)
     parser.add_argument("--workers", type=int, default=1)
     given = parser.parse_args(argv)
-    for _ in render_ahead(given.to, count=given.count, workers=given.workers):
+    for _ in render_ahead(given.to, start=given.start, count=given.count, workers=given.workers):
         pass
 
 

@@ -78,6 +78,7 @@ def fit_unet(
     budget: Budget,
     batch: int,
     peak: float = 1.5e-3,
+    hold: float = 0.55,
     compiled: bool,
     report: Callable[[str], None],
     between: Callable[[int], None],
@@ -120,7 +121,7 @@ def fit_unet(
     step = 0
     while (spent := budget.spent(step)) < 1:
         for group in optimiser.param_groups:
-            group["lr"] = learning_rate(peak, step=step, spent=spent)
+            group["lr"] = learning_rate(peak, step=step, spent=spent, hold=hold)
         rows = torch.randint(count, (batch,), device=device)
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             loss = run(rows)

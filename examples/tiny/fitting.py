@@ -31,15 +31,13 @@ class Budget:
         return max(step / self.steps, (self.now() - self.started) / self.seconds)
 
 
-def learning_rate(peak: float, *, step: int, spent: float, warm_up: int = 200) -> float:
-    """Rise over `warm_up` steps, hold for 55 % of the budget, then fall to a fiftieth."""
+def learning_rate(
+    peak: float, *, step: int, spent: float, warm_up: int = 200, hold: float = 0.55
+) -> float:
+    """Rise over `warm_up` steps, hold until `hold` of the budget is spent, then fall by cosine."""
     rising = min(1.0, (step + 1) / warm_up)
-    falling = 1.0 if spent < 0.55 else 0.02 + 0.98 * 0.5 * (1 + math.cos(_turn(spent)))
-    return peak * rising * falling
-
-
-def _turn(spent: float) -> float:
-    return math.pi * min(1.0, (spent - 0.55) / 0.45)
+    turn = math.pi * min(1.0, max(0.0, spent - hold) / (1 - hold))
+    return peak * rising * (0.01 + 0.99 * 0.5 * (1 + math.cos(turn)))
 
 
 class Average:

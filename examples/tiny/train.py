@@ -10,7 +10,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -63,6 +63,7 @@ class Preset:
         batch: Rows of one optimiser step, for the VAE and for the UNet.
         steps: Most optimiser steps, likewise.
         compiled: Whether the networks are compiled.
+        start: The first scene's number; other numbers are other scenes.
     """
 
     examples: int
@@ -71,10 +72,14 @@ class Preset:
     batch: tuple[int, int]
     steps: tuple[int, int]
     compiled: bool
+    start: int = 0
 
 
 PRESETS = {
-    "full": Preset(1_000_000, 250_000, TINY, (256, 1024), (1_000_000, 1_000_000), compiled=True),
+    "full": Preset(700_000, 200_000, TINY, (256, 1024), (1_000_000, 1_000_000), compiled=True),
+    "further": Preset(
+        150_000, 0, TINY, (256, 1024), (1_000_000, 1_000_000), compiled=False, start=700_000
+    ),
     "minute": Preset(64, 32, MINUTE, (4, 4), (2, 2), compiled=False),
 }
 
@@ -87,6 +92,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--workers", type=int, default=1, help="processes that draw")
     parser.add_argument("--vae-seconds", type=float, default=200.0)
     parser.add_argument("--unet-seconds", type=float, default=1080.0)
+    parser.add_argument(
+        "--go-on-from",
+        type=Path,
+        help="a pipeline folder: keep its VAE and tokenizer, train its UNet and text encoder on "
+        "with a learning rate that falls from the start",
+    )
     given = parser.parse_args(argv)
     began = time.monotonic()
 
@@ -98,6 +109,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         run=given.run,
         workers=given.workers,
         seconds=(given.vae_seconds, given.unet_seconds),
+        go_on_from=given.go_on_from,
         report=report,
     )
 
@@ -109,27 +121,31 @@ def train(
     workers: int,
     seconds: tuple[float, float],
     report: Callable[[str], None],
+    go_on_from: Path | None = None,
 ) -> Path:
     """Do what is missing in `run`; returns the finished pipeline folder."""
     torch.manual_seed(1)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.backends.cudnn.benchmark = True
     torch.set_float32_matmul_precision("high")
-    vae = prepare_vae(preset, run=run, workers=workers, seconds=seconds[0], report=report)
-    data = draw(preset.examples, run=run, workers=workers, report=report)
-    tokenizer = train_tokenizer(data.captions[:50_000])
-    report(f"{len(data.captions)} captions, {len(tokenizer)} tokens")
-    latents = encode(vae, torch.from_numpy(data.images).to(device))
-    report(f"{len(latents)} latents, deviation {latents[:4096].float().std().item():.3f}")
-
-    nets = Steered(build_unet(preset.sizes), build_text_encoder(preset.sizes, tokenizer))
-    captioned = Captioned(
-        latents,
-        tokenize(tokenizer, data.captions).to(device),
-        tokenize(tokenizer, [""])[0].to(device),
-    )
-    pipeline = build_pipeline(vae, nets.unet, nets.text_encoder, tokenizer)
+    if go_on_from is None:
+        vae = prepare_vae(preset, run=run, workers=workers, seconds=seconds[0], report=report)
+    data = draw(preset, run=run, workers=workers, report=report)
+    if go_on_from is None:
+        tokenizer = train_tokenizer(data.captions[:50_000])
+        text_encoder = build_text_encoder(preset.sizes, tokenizer)
+        pipeline = build_pipeline(vae, build_unet(preset.sizes), text_encoder, tokenizer)
+    else:
+        pipeline = StableDiffusionPipeline.from_pretrained(go_on_from, torch_dtype=torch.float32)
+        pipeline.to(device)
     pipeline.set_progress_bar_config(disable=True)
+    latents = encode(pipeline.vae, torch.from_numpy(data.images).to(device))
+    report(f"{len(latents)} latents, deviation {latents[:4096].float().std().item():.3f}")
+    captioned = Captioned(
+        latents=latents,
+        tokens=tokenize(pipeline.tokenizer, data.captions).to(device),
+        nothing=tokenize(pipeline.tokenizer, [""])[0].to(device),
+    )
 
     def show(step: int) -> None:
         report(f"unet step {step}: saving and drawing samples")
@@ -137,26 +153,30 @@ def train(
         sample_sheet(pipeline).save(run / f"samples-{step:06d}.png")
 
     final = fit_unet(
-        nets,
+        Steered(pipeline.unet, pipeline.text_encoder),
         captioned,
         budget=Budget(preset.steps[1], seconds[1], time.monotonic, time.monotonic()),
         batch=preset.batch[1],
+        peak=1.5e-3 if go_on_from is None else 1.2e-3,
+        hold=0.55 if go_on_from is None else 0.0,
         compiled=preset.compiled,
         report=report,
         between=show,
+        between_steps=2000 if go_on_from is None else 500,
     )
     save(pipeline, run / "model")
     (run / "unet.json").write_text(json.dumps({"held_out_loss": final}))
     return run / "model"
 
 
-def draw(count: int, *, run: Path, workers: int, report: Callable[[str], None]) -> Chunk:
-    """Render what is missing of the first `count` examples and load them."""
-    drawn = render_ahead(run / "data", count=count, workers=workers)
+def draw(preset: Preset, *, run: Path, workers: int, report: Callable[[str], None]) -> Chunk:
+    """Render what is missing of the preset's examples and load them."""
+    folder, count, start = run / "data", preset.examples, preset.start
+    drawn = render_ahead(folder, start=start, count=count, workers=workers)
     for index, first in enumerate(drawn):
         if index % 100 == 0:
             report(f"drawn {index} chunks, last from {first}")
-    return load(run / "data", count=count)
+    return load(folder, start=start, count=count)
 
 
 def prepare_vae(
@@ -167,7 +187,8 @@ def prepare_vae(
     folder = run / "vae"
     if folder.exists():
         return AutoencoderKL.from_pretrained(folder).to(device).eval()
-    data = draw(preset.vae_examples, run=run, workers=workers, report=report)
+    learnt = replace(preset, examples=preset.vae_examples)
+    data = draw(learnt, run=run, workers=workers, report=report)
     images = torch.from_numpy(data.images).to(device)
     vae = build_vae(preset.sizes)
     decibels = fit_vae(
