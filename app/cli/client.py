@@ -69,10 +69,6 @@ class Client(AbstractContextManager["Client"]):
         """Close its connections."""
         self._http.close()
 
-    def health(self) -> Document:
-        """Return that the platform answers, and its version."""
-        return self._document("GET", "/v1/health")
-
     def upload(self, user: str, photos: Sequence[Photo], *, consent_by: str) -> str:
         """Upload a set of photos with the consent for it; return the set's folder."""
         announced = [photo.announcement() for photo in photos]

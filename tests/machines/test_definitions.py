@@ -14,7 +14,7 @@ from atelier.contracts import errors
 from atelier.contracts.request import MACHINE_FIELDS
 from tests.machines.broken import SOUND
 from workflows.machines import __main__ as command
-from workflows.machines import asl, compiling, parts
+from workflows.machines import asl, compiling, parts, sdk
 from workflows.machines.drawing import draw
 from workflows.machines.onboarding import RESUMABLE
 from workflows.validator.__main__ import main as validator
@@ -135,6 +135,37 @@ def test_the_drawings_in_the_docs_are_current(name):
 def test_drawings_are_written_where_they_are_wanted(tmp_path, capsys):
     assert command.main(["--draw", str(tmp_path)]) == 0
     assert {path.name for path in tmp_path.iterdir()} == {"onboarding.mmd", "dispatch.mmd"}
+
+
+def test_the_command_checks_and_refuses_what_it_does_not_know(capsys):
+    assert command.main(["--check"]) == 0
+    with pytest.raises(SystemExit):
+        command.main(["--check", "--draw", "docs"])
+
+
+def test_a_state_that_is_left_out_of_the_reading_order_is_refused():
+    first = sdk.Succeed("First", comment="One.")
+    with pytest.raises(ValueError, match="Spare"):
+        sdk.Machine((first, sdk.Succeed("Spare", comment="Two.")), comment="Too many.")
+
+
+def test_a_broken_machine_is_not_written(tmp_path):
+    broken = {**compiling.BUILDERS, "dispatch": _endless}
+    out, problems = io.StringIO(), io.StringIO()
+    assert compiling.write(out, problems, tmp_path, builders=broken) == 1
+    assert "dispatch.asl.json is not written" in problems.getvalue()
+    assert [path.name for path in tmp_path.iterdir()] == ["onboarding.asl.json"]
+
+
+def _endless() -> sdk.Machine:
+    turn = sdk.Pass("Turn", comment="Goes round.")
+    turn.next(turn)
+    return sdk.Machine((turn,), comment="Never ends.")
+
+
+def test_the_validator_lists_its_rules(capsys):
+    assert validator(["--rules"]) == 0
+    assert "no-way-out              Find a state from which no way" in capsys.readouterr().out
 
 
 def test_the_validator_says_of_a_file_what_is_wrong_with_it(tmp_path, capsys):

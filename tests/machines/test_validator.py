@@ -62,6 +62,69 @@ def test_a_way_without_the_missing_data_is_named():
     assert "on the way Fetch → Enough → Ask → Pause" in found[0].message
 
 
+PRESENT = {"Variable": "$.limit", "IsPresent": True}
+ABSENT = {"Variable": "$.limit", "IsPresent": False}
+ADA = {"Variable": "$.who", "StringEquals": "ada"}
+
+
+def told_how_long(rule, *, then: str, otherwise: str):
+    """Return a machine whose Pause reads `$.limit`, which only its Choice can vouch for."""
+    return {
+        "Comment": "Waits, if it is told how long.",
+        "StartAt": "Told",
+        "States": {
+            "Told": {
+                "Type": "Choice",
+                "Comment": "Is there a limit?",
+                "Choices": [{**rule, "Next": then}],
+                "Default": otherwise,
+            },
+            "Pause": {
+                "Type": "Wait",
+                "Comment": "So long.",
+                "SecondsPath": "$.limit",
+                "Next": "Done",
+            },
+            "Done": {"Type": "Succeed", "Comment": "Over."},
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("rule", "safe"),
+    [
+        (PRESENT, True),
+        (ABSENT, False),
+        ({"Not": ABSENT}, True),
+        ({"Not": PRESENT}, False),
+        ({"And": [ADA, PRESENT]}, True),
+        ({"Or": [PRESENT, PRESENT]}, True),
+        ({"Or": [PRESENT, ADA]}, False),
+        ({"Variable": "$$.Task.Token", "IsPresent": True}, False),
+    ],
+)
+def test_behind_a_choice_is_certain_what_its_rule_has_seen(rule, safe):
+    machine = told_how_long(rule, then="Pause", otherwise="Done")
+    found = {f.rule for f in validate(machine, input_paths=INPUT_PATHS)}
+    assert found == (set() if safe else {"path-not-written"})
+
+
+@pytest.mark.parametrize(
+    ("rule", "safe"),
+    [
+        (ABSENT, True),
+        (PRESENT, False),
+        ({"Not": PRESENT}, True),
+        ({"Or": [ADA, ABSENT]}, True),
+        ({"And": [ADA, ABSENT]}, False),
+    ],
+)
+def test_otherwise_is_certain_what_the_rule_did_not_find_missing(rule, safe):
+    machine = told_how_long(rule, then="Done", otherwise="Pause")
+    found = {f.rule for f in validate(machine, input_paths=INPUT_PATHS)}
+    assert found == (set() if safe else {"path-not-written"})
+
+
 def test_a_map_is_read_inside_with_an_item_of_unknown_shape():
     inner = {
         "StartAt": "Each",
