@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from pathlib import Path
 
 from atelier.contracts.errors import InvalidRequest
 from atelier.contracts.settings import Hardware, Hyperparameters, Preset, PresetName, Targets
@@ -26,8 +28,8 @@ class BaseModel:
         family: which architecture it has.
         source: a folder in diffusers' layout: relative to the repository (`examples/…`), or an
             object prefix (`base-models/<id>/`).
-        digest: `folder digest` of the source (`atelier.contracts.base_models.folder_digest`), or
-            empty while the source is the operator's to provide.
+        digest: `folder_digest` of the source, or empty while the source is the operator's to
+            provide.
         licence: SPDX id, or the licence's own name.
         resolution: native side of its images in pixels.
         trigger: default trigger word that instance prompts use for the subject.
@@ -117,6 +119,27 @@ def base_model(name: str) -> BaseModel:
             allowed=sorted(BASE_MODELS),
         )
     return BASE_MODELS[name]
+
+
+def folder_digest(folder: Path) -> str:
+    """Return the digest of a base model's folder: names and contents of its files, nothing else.
+
+    Texts for people (`*.md`) and hidden files do not count: a corrected model card is no other
+    model. Links count as what they point to.
+    """
+    files = sorted(
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_file()
+        and path.suffix != ".md"
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+    digest = hashlib.sha256(b"atelier.base-model/1\n")
+    for name in files:
+        with (folder / name).open("rb") as stream:
+            content = hashlib.file_digest(stream, "sha256").hexdigest()
+        digest.update(f"{content}  {name}\n".encode())
+    return digest.hexdigest()
 
 
 def preset(base: str, name: PresetName) -> Preset:
