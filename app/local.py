@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import logging
 import os
@@ -15,7 +16,7 @@ import sys
 import threading
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import uvicorn
 from fastapi import FastAPI, Request, Response
@@ -89,6 +90,24 @@ def listen(port: int) -> socket.socket:
     return listener
 
 
+def hold(home: Path) -> IO[bytes]:
+    """Return a file whose lock says that a platform runs in this home; it goes with the process.
+
+    Raises:
+        SystemExit: another platform runs there.
+    """
+    lock = (home / "lock").open("ab")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as problem:
+        lock.close()
+        raise SystemExit(
+            f"a platform runs in {home} already; `atelier down --home {home}` stops it, "
+            "and --home names another folder"
+        ) from problem
+    return lock
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the platform until SIGTERM or SIGINT."""
     parser = argparse.ArgumentParser(prog="python -m app.local", description=__doc__)
@@ -96,6 +115,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="port of the API; 0: any")
     given = parser.parse_args(arguments)
     given.home.mkdir(parents=True, exist_ok=True)
+    lock = hold(given.home)
     logging.basicConfig(
         filename=given.home / "platform.log",
         level=logging.INFO,
@@ -138,6 +158,7 @@ def main(arguments: list[str] | None = None) -> int:
         server.stop()
     platform.stop()
     (given.home / "platform.json").unlink(missing_ok=True)
+    lock.close()
     return 1 if failed.is_set() else 0
 
 
