@@ -254,16 +254,16 @@ class ControlPlane:
         """ListTrainingJobs."""
         limit = _whole(given, "MaxResults", 1, 100, default=10)
         offset = _offset(given.get("NextToken"))
-        status = given.get("StatusEquals")
+        status = _text(given, "StatusEquals", tuple(JobStatus))
         wanted = JobFilter(
-            name_contains=given.get("NameContains"),
-            status=_status(status) if status is not None else None,
+            name_contains=_text(given, "NameContains"),
+            status=None if status is None else JobStatus(status),
             created_after=_time(given, "CreationTimeAfter"),
             created_before=_time(given, "CreationTimeBefore"),
             modified_after=_time(given, "LastModifiedTimeAfter"),
             modified_before=_time(given, "LastModifiedTimeBefore"),
-            sort_by=given.get("SortBy", "CreationTime"),
-            descending=given.get("SortOrder", "Descending") == "Descending",
+            sort_by=_text(given, "SortBy", ("CreationTime", "Name", "Status")) or "CreationTime",
+            descending=_text(given, "SortOrder", ("Ascending", "Descending")) != "Ascending",
         )
         found = self.training.list_records(wanted, offset=offset, limit=limit + 1)
         more = len(found) > limit
@@ -357,11 +357,11 @@ def _time(given: Mapping[str, Any], field: str) -> datetime | None:
         raise InvalidRequest(f"{field}: {value!r} is no time", where=field) from problem
 
 
-def _status(value: object) -> JobStatus:
-    try:
-        return JobStatus(str(value))
-    except ValueError as problem:
-        raise InvalidRequest(f"StatusEquals: {value!r}", where="StatusEquals") from problem
+def _text(given: Mapping[str, Any], field: str, allowed: tuple[str, ...] = ()) -> str | None:
+    value = given.get(field)
+    if value is not None and (not isinstance(value, str) or (allowed and value not in allowed)):
+        raise InvalidRequest(f"{field}: {value!r:.80}", where=field, allowed=list(allowed))
+    return value
 
 
 def _whole(given: Mapping[str, Any], field: str, least: int, most: int, *, default: int) -> int:
@@ -382,6 +382,6 @@ def _offset(token: object) -> int:
         offset = int(base64.urlsafe_b64decode(str(token)))
     except (ValueError, binascii.Error) as problem:
         raise InvalidRequest("NextToken: not one of ours", where="NextToken") from problem
-    if offset < 0:
+    if not 0 <= offset < 2**31:
         raise InvalidRequest("NextToken: not one of ours", where="NextToken")
     return offset

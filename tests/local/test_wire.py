@@ -135,8 +135,8 @@ def test_the_second_creation_within_a_second_is_throttled(open_wire, bench: Trai
 
 
 def test_each_refusal_has_sagemakers_error_code(open_wire, bench: TrainingBench):
-    settings = replace(QUICK, capacity={"ml.g6.xlarge": 0})
-    sagemaker = open_wire(bench.service(settings=settings)).client("sagemaker")
+    full = replace(QUICK, capacity={"ml.g6.xlarge": 0})
+    sagemaker = open_wire(bench.service(settings=full)).client("sagemaker")
     sagemaker.create_training_job(**definition())
     other_type = {**hosts(1), "InstanceType": "ml.g6.xlarge"}
     cases = {
