@@ -6,8 +6,6 @@ A document is stored as its canonical JSON; the columns beside it are what queri
 
 from __future__ import annotations
 
-import base64
-import binascii
 import math
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -17,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from atelier.contracts.clock import Clock, from_iso, to_iso
-from atelier.contracts.documents import Document, DocumentError, canonical_json, parse_json
-from atelier.contracts.errors import InvalidRequest, NotFound
+from atelier.contracts.documents import Document
+from atelier.contracts.errors import NotFound
 from atelier.contracts.records import (
     Batch,
     BatchState,
@@ -31,6 +29,7 @@ from atelier.contracts.records import (
 from atelier.contracts.status import Stamp, Status, Verdict
 from infra.local.sqlite import Database
 from tasks import ledger_changes
+from tasks.cursors import check_limit, read_cursor, write_cursor
 from tasks.ledger_changes import Decided, Row
 from tasks.ports import Changed
 
@@ -189,8 +188,7 @@ class SqliteLedger:
         Raises:
             InvalidRequest: the cursor is none of ours, or `limit` is below 1.
         """
-        if limit < 1:
-            raise InvalidRequest(f"limit {limit}; 1 or more is allowed", where="limit", found=limit)
+        limit = check_limit(limit)
         where, values = ["tenant = ?"], [tenant]
         if owner is not None:
             where.append("owner = ?")
@@ -388,31 +386,6 @@ class SqliteLedger:
         waited = before is not None and before.queued_at is not None
         if after.queued_at is not None and not waited and self.queue_listener is not None:
             self.queue_listener()
-
-
-def write_cursor(last: RequestRecord) -> str:
-    """Return the opaque cursor of the page after `last`: it names a place, not a count."""
-    place = canonical_json([to_iso(last.created_at), last.request])
-    return base64.urlsafe_b64encode(place).decode().rstrip("=")
-
-
-def read_cursor(cursor: str) -> tuple[str, str]:
-    """Return the place that a cursor names.
-
-    Raises:
-        InvalidRequest: we did not write it.
-    """
-    try:
-        place = parse_json(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        created_at, request = place
-        return to_iso(from_iso(created_at)), str(request)
-    except (DocumentError, binascii.Error, ValueError, TypeError, AttributeError) as problem:
-        raise InvalidRequest(
-            f"cursor {cursor[:80]!r} is none of ours",
-            do="Start without a cursor, or pass back the one that came with the last page.",
-            where="cursor",
-            found=cursor[:80],
-        ) from problem
 
 
 def _text(document: Document) -> str:
