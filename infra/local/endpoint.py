@@ -4,7 +4,7 @@
       → download and unpack its artifact        once, kept on disk
       → POST /models                            one load per model at a time;
                                                 507: unload the least recently used, again
-      → POST /models/<id>/invoke                404: load again; 507: unload others, once again
+      → POST /models/<id>/invoke                404: load again; 507: unload others; once each
 
 Sources: sagemaker/latest/dg `multi-model-endpoints`, `mms-container-apis`,
 `invoke-multi-model-endpoint`.
@@ -31,6 +31,7 @@ from atelier.contracts.container import (
 from atelier.contracts.errors import (
     AtelierError,
     InvalidRequest,
+    NotFound,
     ServiceUnavailable,
     Throttled,
 )
@@ -41,7 +42,6 @@ from infra.local.programs import Program, end_strays
 from tasks.ports import Objects
 
 CUSTOM_ATTRIBUTES_HEADER = "X-Amzn-SageMaker-Custom-Attributes"
-_RELOADS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +171,11 @@ class EndpointHost:
         }
         if custom_attributes is not None:
             headers[CUSTOM_ATTRIBUTES_HEADER] = custom_attributes
-        made_room = False
-        for _ in range(_RELOADS):
+        remedies = {
+            httpx.codes.NOT_FOUND: self._models.lost,
+            NO_MEMORY: self._models.unload_others,
+        }
+        while True:
             try:
                 with self._models.in_use(target_model, deadline=deadline) as model:
                     self._invoked = next(self._invocations)
@@ -185,14 +188,11 @@ class EndpointHost:
                     )
             except LoadRefused as refused:
                 return refused.answer
-            if answer.status == httpx.codes.NOT_FOUND:
-                self._models.lost(model)
-            elif answer.status == NO_MEMORY and not made_room:
-                made_room = True
-                self._models.unload_others(model)
-            else:
+            # Each remedy is tried once; what the container says then is its answer.
+            remedy = remedies.pop(answer.status, None)
+            if remedy is None:
                 return answer
-        raise ServiceUnavailable(f"the model server keeps losing {target_model}")
+            remedy(model)
 
     def state(self) -> EndpointState:
         """Return what an operator wants to know."""
@@ -253,5 +253,7 @@ def _error_of(answer: Answer) -> AtelierError:
         after = answer.headers.get("retry-after", "1")
         facts["retry_after_seconds"] = float(after) if after.isdecimal() else 1.0
         return Throttled(message, **{**facts, "do": do})
+    if answer.status == httpx.codes.NOT_FOUND:
+        return NotFound(message, **{**facts, "do": do})
     kind = InvalidRequest if answer.status < 500 else ServiceUnavailable
     return kind(message, **{**facts, "do": do})

@@ -250,13 +250,13 @@ class TrainingService:
         try:
             while not stop.is_set():
                 self._wake.clear()
-                self.tick()
-                self._wake.wait(self.settings.tick_seconds)
+                if not self.tick():
+                    self._wake.wait(self.settings.tick_seconds)
         finally:
             self.close()
 
-    def tick(self) -> None:
-        """Give every open job a turn, then tell what changed."""
+    def tick(self) -> int:
+        """Give every open job a turn, then tell what changed; return how many changes were told."""
         records = self._store.open()
         self._runs = {
             record.name: self._runs.get(record.name) or JobRun(record.name, self._workshop)
@@ -267,7 +267,7 @@ class TrainingService:
                 self._runs[record.name].advance(record)
             except Exception:
                 logger.exception("training job %s: tried again at the next turn", record.name)
-        self._tell()
+        return self._tell()
 
     def close(self) -> None:
         """End every program; jobs that ran are interrupted, as by a crash, but saved."""
@@ -279,17 +279,20 @@ class TrainingService:
         self._runs.clear()
         self._store.close()
 
-    def _tell(self) -> None:
+    def _tell(self) -> int:
+        told = 0
         if self._clock.monotonic_seconds() < self._tell_at:
-            return
+            return told
         for number, event in self._store.untold(limit=100):
             try:
                 self._on_event(event)
             except Exception:
                 logger.exception("event %s: told again in a moment", event["id"])
                 self._tell_at = self._clock.monotonic_seconds() + _TELL_AGAIN_SECONDS
-                return
+                break
             self._store.mark_told(number)
+            told += 1
+        return told
 
     def _event(self, record: JobRecord, event_id: str) -> Mapping[str, Any]:
         digest = hashlib.sha256(f"{record.arn}/{event_id}".encode()).hexdigest()

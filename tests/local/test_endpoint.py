@@ -112,6 +112,16 @@ def test_a_model_that_the_container_lost_is_loaded_again(endpoints: EndpointBenc
     assert endpoints.log().count("LOAD a") == 2
 
 
+def test_a_container_that_finds_nothing_in_a_model_just_loaded_is_believed(
+    endpoints: EndpointBench,
+):
+    endpoints.publish("a.tar.gz", "a")
+    host = endpoints.host()
+    with pytest.raises(NotFound, match="not this owner's"):
+        ask(host, "a.tar.gz", act="answer", status=404, document={"message": "not this owner's"})
+    assert endpoints.log().count("LOAD a") == 2
+
+
 def test_want_of_memory_while_invoking_unloads_the_others_and_tries_once_more(
     endpoints: EndpointBench,
 ):
