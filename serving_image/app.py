@@ -40,7 +40,8 @@ from atelier.contracts.errors import (
 from atelier.contracts.generation import GenerateRequest, GenerateResponse, InvocationRequest
 from serving_image import pictures
 from serving_image.bodies import read_body, read_document, read_load
-from serving_image.engine import Drawn, Engine, Job
+from serving_image.engine import Engine
+from serving_image.jobs import Drawn, Job
 from serving_image.loading import Loading
 from serving_image.refusals import Refused, answer_to
 from serving_image.residency import AdapterKey, Door, Residency
@@ -207,19 +208,20 @@ def create_app(doors: Doors, *, closed: Callable[[], object] = lambda: None) -> 
 
 async def _refuse(request: Request, problem: Exception) -> Response:
     answer = answer_to(problem)
+    # The message stays out of the log: it may quote what a person wrote.
     log.info(
-        "%d to %s %s: %s; target model %r",
+        "%d to %s %r: %s; target model %r",
         answer.status,
         request.method,
         request.url.path,
-        problem,
+        type(problem).__name__,
         _header(request, TARGET_MODEL_HEADER),
     )
     return Response(answer.body, answer.status, answer.headers, "application/json")
 
 
 async def _note_gone(request: Request, _: Exception) -> Response:
-    log.info("client gone while it sent to %s", request.url.path)
+    log.info("client gone while it sent to %r", request.url.path)
     return Response(status_code=CLIENT_GONE)
 
 

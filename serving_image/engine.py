@@ -15,24 +15,21 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeVar
 
-from atelier.contracts.adapter import AdapterCard
 from atelier.contracts.clock import Clock
-from atelier.contracts.errors import ServiceUnavailable, Throttled
-from atelier.contracts.generation import GenerateRequest, Scheduler
-from serving_image.drawer import Drawer, Drawing, Picture, Row
-from serving_image.refusals import DrawingFailed
+from atelier.contracts.errors import AtelierError, ServiceUnavailable, Throttled
+from atelier.contracts.generation import GenerateRequest
+from serving_image.drawer import Drawer, Picture, Row
+from serving_image.jobs import Drawn, Job, Place, drawing_of, proof_drawing
+from serving_image.refusals import DrawingFailed, Refused
 from serving_image.residency import AdapterKey, Residency
 
 log = logging.getLogger("atelier.serving.engine")
 
 Made = TypeVar("Made")
 
-WARM_UP_PROMPT = "a photo"
-WARM_UP_DENOISING_STEPS = 2
 FIRST_ROW_SECONDS = 1.0
 """Guess of a row's time before any was measured."""
 
@@ -45,50 +42,6 @@ class EngineState(StrEnum):
     DRAINING = "draining"
     STOPPED = "stopped"
     FAILED = "failed"
-
-
-@dataclass(frozen=True, slots=True)
-class Drawn:
-    """A job's images in order of their seeds, and when its first denoising step began."""
-
-    pictures: Sequence[Picture]
-    began_at: float
-
-
-@dataclass(slots=True, eq=False)
-class Job:
-    """One request under way: `result` is set once, by the engine.
-
-    Attributes:
-        rows_left: rows that have not ended; the adapter is released with the last one.
-        ended: failed, or nobody waits for it any more: its rows leave at the next step.
-    """
-
-    key: AdapterKey
-    card: AdapterCard
-    request: GenerateRequest
-    width: int
-    height: int
-    rows_left: int
-    pictures: list[Picture | None]
-    result: Future[Drawn] = field(default_factory=Future)
-    began_at: float | None = None
-    ended: bool = False
-
-
-@dataclass(slots=True, eq=False)
-class _Place:
-    """One image of a job: waiting, or drawing as `row`.
-
-    Attributes:
-        company: at most so many rows in its batch; halved by every failure.
-    """
-
-    job: Job
-    index: int
-    company: int
-    slot: int | None = None
-    row: Row | None = None
 
 
 class Engine:
@@ -125,10 +78,11 @@ class Engine:
         self._changed = threading.Condition()
         self._state = EngineState.STARTING
         self._opened: Drawer | None = None
-        self._waiting: deque[_Place] = deque()
-        self._running: list[_Place] = []
+        self._waiting: deque[Place] = deque()
+        self._running: list[Place] = []
         self._unloads: list[tuple[AdapterKey, Future[None]]] = []
         self._beat_at = clock.monotonic_seconds()
+        self._in_doubt = False
         self._row_seconds = FIRST_ROW_SECONDS
         self._thread = threading.Thread(target=self._live, name="engine", daemon=True)
 
@@ -207,7 +161,7 @@ class Engine:
                 pictures=[None] * request.count,
             )
             job.result.set_running_or_notify_cancel()
-            self._waiting.extend(_Place(job, i, self._most_rows) for i in range(request.count))
+            self._waiting.extend(Place(job, i, self._most_rows) for i in range(request.count))
             self._changed.notify_all()
             return job
 
@@ -257,7 +211,7 @@ class Engine:
     def _live(self) -> None:
         try:
             self._opened = self._open_drawer()
-            self._warm_up(self._opened)
+            self._prove(self._opened)
             self._enter(EngineState.READY, unless=EngineState.DRAINING)
             while self._wait_for_work():
                 self._turn(self._opened)
@@ -270,27 +224,19 @@ class Engine:
         finally:
             self._end_everything(ServiceUnavailable("the engine is gone", retry_after_seconds=10))
 
-    def _warm_up(self, drawer: Drawer) -> None:
-        """Draw one small image with the base model: nobody's first request pays for set-up."""
+    def _prove(self, drawer: Drawer) -> None:
+        """Draw one image with the base model, in two denoising steps.
+
+        At the start, so that nobody's first request pays for set-up; and when a row failed for no
+        reason that we know, since a broken device must not go on answering pings.
+        """
         began = self._clock.monotonic_seconds()
-        drawing = Drawing(
-            prompt=WARM_UP_PROMPT,
-            slot=None,
-            adapter_scale=1.0,
-            negative_prompt="",
-            seed=0,
-            denoising_steps=WARM_UP_DENOISING_STEPS,
-            guidance=2.0,
-            width=drawer.resolution,
-            height=drawer.resolution,
-            scheduler=Scheduler.DDIM,
-        )
-        rows = drawer.begin([drawing])
+        rows = drawer.begin([proof_drawing(drawer.resolution)])
         while rows[0].left:
             drawer.advance(rows)
         if drawer.finish(rows) == [None]:
-            raise DrawingFailed("the warm-up image came to nothing: the base model is broken")
-        log.info("warmed up in %.2f s", self._clock.monotonic_seconds() - began)
+            raise DrawingFailed("the base model's own image came to nothing")
+        log.info("drew the proof image in %.2f s", self._clock.monotonic_seconds() - began)
 
     def _wait_for_work(self) -> bool:
         """Wait until there is something to do; False when there never will be."""
@@ -309,6 +255,9 @@ class Engine:
         self._admit(drawer)
         self._try(self._running, drawer.advance)
         self._finish(drawer)
+        if self._in_doubt:
+            self._in_doubt = False
+            self._prove(drawer)
 
     def _let_go(self) -> None:
         """Drop the rows of jobs that ended before all their images were drawn."""
@@ -328,7 +277,7 @@ class Engine:
 
     def _admit(self, drawer: Drawer) -> None:
         """Take waiting rows, first come first served, while there is room and a slot for them."""
-        fresh: list[_Place] = []
+        fresh: list[Place] = []
         while (place := self._next_place()) is not None:
             placement = self._residency.pin(place.job.key)
             if placement is None:
@@ -349,7 +298,7 @@ class Engine:
             fresh.append(place)
         self._begin(fresh, drawer)
 
-    def _next_place(self) -> _Place | None:
+    def _next_place(self) -> Place | None:
         """Return the row that may join now.
 
         The policy's one place: fairness between owners and deadlines belong here.
@@ -361,9 +310,9 @@ class Engine:
             room = min([self._most_rows, place.company, *(p.company for p in self._running)])
             return place if len(self._running) < room else None
 
-    def _begin(self, fresh: Sequence[_Place], drawer: Drawer) -> None:
+    def _begin(self, fresh: Sequence[Place], drawer: Drawer) -> None:
         now = self._clock.monotonic_seconds()
-        rows = self._try(fresh, lambda _: drawer.begin([_drawing(place) for place in fresh]))
+        rows = self._try(fresh, lambda _: drawer.begin([drawing_of(place) for place in fresh]))
         for place, row in zip(fresh, rows or (), strict=rows is not None):
             place.row = row
             if place.job.began_at is None:
@@ -371,7 +320,7 @@ class Engine:
 
     def _finish(self, drawer: Drawer) -> None:
         """Decode the rows that have no step left, those of one size together."""
-        by_size: dict[tuple[int, int], list[_Place]] = {}
+        by_size: dict[tuple[int, int], list[Place]] = {}
         for place in self._running:
             if place.row is not None and not place.row.left:
                 by_size.setdefault((place.job.width, place.job.height), []).append(place)
@@ -380,7 +329,7 @@ class Engine:
             for place, picture in zip(places, pictures or (), strict=pictures is not None):
                 self._keep(place, picture)
 
-    def _keep(self, place: _Place, picture: Picture | None) -> None:
+    def _keep(self, place: Place, picture: Picture | None) -> None:
         if picture is None:
             seed = place.job.request.seed + place.index
             self._fail(place, DrawingFailed(f"seed {seed} came to no image", seeds=[seed]))
@@ -389,7 +338,7 @@ class Engine:
         self._measure(place)
         self._leave(place)
 
-    def _try(self, places: Sequence[_Place], call: Callable[[list[Row]], Made]) -> Made | None:
+    def _try(self, places: Sequence[Place], call: Callable[[list[Row]], Made]) -> Made | None:
         """Call with the rows of `places`; on failure start them again in halves, or fail the one.
 
         A row that starts again draws the same image: its noise comes from its seed.
@@ -414,14 +363,15 @@ class Engine:
 
     # ends of rows and jobs
 
-    def _fail(self, place: _Place, problem: Exception) -> None:
+    def _fail(self, place: Place, problem: Exception) -> None:
+        self._in_doubt |= not isinstance(problem, AtelierError | Refused)
         with self._changed:
             place.job.ended = True
             self._leave(place)
             if not place.job.result.done():
                 place.job.result.set_exception(problem)
 
-    def _leave(self, place: _Place) -> None:
+    def _leave(self, place: Place) -> None:
         """End one row; with the last one of a job, release its adapter and answer."""
         with self._changed:
             self._stop_drawing(place)
@@ -438,14 +388,14 @@ class Engine:
             if len(pictures) == len(job.pictures):
                 job.result.set_result(Drawn(pictures, job.began_at))
 
-    def _stop_drawing(self, place: _Place) -> None:
+    def _stop_drawing(self, place: Place) -> None:
         if place in self._running:
             self._running.remove(place)
         if place.slot is not None:
             self._residency.unpin(place.job.key)
         place.slot = place.row = None
 
-    def _measure(self, place: _Place) -> None:
+    def _measure(self, place: Place) -> None:
         """Keep a running mean of the time per row, for Retry-After."""
         assert place.job.began_at is not None  # noqa: S101 - it was drawn
         seconds = self._clock.monotonic_seconds() - place.job.began_at
@@ -484,19 +434,3 @@ class Engine:
     def _check_running(self) -> None:
         if self._state in {EngineState.STOPPED, EngineState.FAILED}:
             self._check_open()
-
-
-def _drawing(place: _Place) -> Drawing:
-    job, request = place.job, place.job.request
-    return Drawing(
-        prompt=request.prompt,
-        slot=place.slot,
-        adapter_scale=request.adapter_scale,
-        negative_prompt=request.negative_prompt,
-        seed=request.seed + place.index,
-        denoising_steps=request.denoising_steps,
-        guidance=request.guidance,
-        width=job.width,
-        height=job.height,
-        scheduler=request.scheduler,
-    )

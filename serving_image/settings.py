@@ -25,7 +25,8 @@ class ServeSettings:
         base_models: folder with `<base>/` in diffusers' layout.
         host, port: where the server listens; the image sets the host to every address.
         device: torch's name of the device, or `auto` for the GPU if there is one.
-        threads: torch's threads on a CPU.
+        threads: torch's threads on a CPU. One draws `tiny` faster than two on a machine of two
+            cores (27 and 39 ms per denoising step): its operations are smaller than the hand-over.
         slots: adapters that are active at once.
         rank: largest rank that a slot takes; smaller ones are padded.
         targets: which layers a slot has room for.
@@ -46,7 +47,7 @@ class ServeSettings:
     host: str = DEFAULT_HOST
     port: int = DEFAULT_PORT
     device: str = "auto"
-    threads: int = 2
+    threads: int = 1
     slots: int = 16
     rank: int = 16
     targets: Targets = Targets.ALL
@@ -99,7 +100,7 @@ def from_environment(environment: Mapping[str, str]) -> ServeSettings:
         host=environment.get("ATELIER_SERVE_HOST", DEFAULT_HOST),
         port=_whole(environment, container.PORT_VARIABLE, DEFAULT_PORT),
         device=environment.get("ATELIER_SERVE_DEVICE", "auto"),
-        threads=_whole(environment, "ATELIER_SERVE_THREADS", 2),
+        threads=_whole(environment, "ATELIER_SERVE_THREADS", 1),
         slots=_whole(environment, "ATELIER_SERVE_SLOTS", 16),
         rank=_whole(environment, "ATELIER_SERVE_RANK", preset_rank(base)),
         targets=Targets(environment.get("ATELIER_SERVE_TARGETS", preset_targets(base))),

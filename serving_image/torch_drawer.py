@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import cast
 
 import torch
 
-from atelier.contracts.base_models import base_model
+from atelier.contracts.base_models import BaseModel, base_model, folder_digest
 from atelier.contracts.errors import ContractBroken
 from atelier.lora import adapter_file, sampling, slot_file
 from atelier.lora.bank import AdapterWeights, Bank
@@ -126,7 +127,7 @@ def open_drawer(settings: ServeSettings) -> Drawer:
     """Load the base model and make its bank.
 
     Raises:
-        ContractBroken: the base model's folder does not read.
+        ContractBroken: the base model's folder does not read, or holds another model.
     """
     device = settings.device
     if device == "auto":
@@ -134,6 +135,7 @@ def open_drawer(settings: ServeSettings) -> Drawer:
     if device == "cpu":
         torch.set_num_threads(settings.threads)
     registered = base_model(settings.base)
+    check_weights(settings.base_folder, registered)
     network = load_network(settings.base_folder, device=device, dtype=_dtype(device))
     if network.family is not registered.family:
         raise ContractBroken(
@@ -143,6 +145,19 @@ def open_drawer(settings: ServeSettings) -> Drawer:
         )
     bank = bank_for(network, settings.targets, slots=settings.slots, rank=settings.rank)
     return TorchDrawer(network, bank, base=settings.base, base_digest=registered.digest)
+
+
+def check_weights(folder: Path, registered: BaseModel) -> None:
+    """Check that a folder holds the weights that the registry names, if it names any.
+
+    Raises:
+        ContractBroken: other weights, for which no adapter was trained.
+    """
+    if registered.digest and (found := folder_digest(folder)) != registered.digest:
+        raise ContractBroken(
+            f"{folder} has digest {found}; {registered.id} is {registered.digest}",
+            where=str(folder),
+        )
 
 
 def _dtype(device: str) -> torch.dtype:

@@ -13,13 +13,15 @@ import pytest
 from PIL import Image
 
 from atelier.contracts import ids
+from atelier.contracts.base_models import folder_digest
 from atelier.contracts.checkpoints import ADAPTER_FILE
+from atelier.contracts.errors import ContractBroken
 from serving_image.residency import AdapterKey, Door
 from serving_image.settings import MEBIBYTE, ServeSettings
-from serving_image.torch_drawer import TorchDrawer, open_drawer
+from serving_image.torch_drawer import TorchDrawer, check_weights, open_drawer
 from tests.serving.artifacts import ANN, BOB, archive_of, folder_with
 from tests.serving.house import House
-from tests.serving.real import REPOSITORY, artifact_files, weights_of
+from tests.serving.real import REPOSITORY, TINY, artifact_files, weights_of
 
 DENOISING_STEPS = 4
 TOLERANCE = 2
@@ -167,6 +169,13 @@ def test_an_adapter_that_does_not_fit_the_bank_is_400(
     url = folder_with(house.folder / f"unfit-{why}", artifact_files(ANN, weights))
     answer = house.client.post("/models", json={"model_name": why, "url": str(url)})
     assert (answer.status_code, answer.json()["error"]) == (400, "AdapterRejected")
+
+
+def test_a_base_model_with_other_weights_than_the_registry_names_is_refused() -> None:
+    folder = REPOSITORY / TINY.source
+    check_weights(folder, replace(TINY, digest=folder_digest(folder)))
+    with pytest.raises(ContractBroken):
+        check_weights(folder, replace(TINY, digest="0" * 64))
 
 
 def test_an_unloaded_adapter_leaves_only_zeros_behind(house: House, opened: TorchDrawer) -> None:

@@ -13,7 +13,8 @@ import pytest
 from atelier.contracts.errors import NotFound, ServiceUnavailable, Throttled
 from atelier.contracts.generation import GenerateRequest
 from serving_image.drawer import Drawing, Row
-from serving_image.engine import Engine, Job
+from serving_image.engine import Engine, EngineState
+from serving_image.jobs import Job
 from serving_image.refusals import MemoryExhausted
 from serving_image.residency import AdapterKey, Door
 from tests.serving.artifacts import ANN, BOB
@@ -191,13 +192,28 @@ def test_one_rows_failure_in_any_call_hurts_nobody_else(
 def test_a_defect_is_told_as_500_without_its_inner_words(
     house: House, drawer: FakeDrawer, held: Callable[[str], Hold]
 ) -> None:
-    def fail(_: str, __: Sequence[Row]) -> None:
-        raise ArithmeticError("secret detail")
+    def fail(_: str, rows: Sequence[Row]) -> None:
+        if any(isinstance(row, FakeRow) and row.drawing.slot is not None for row in rows):
+            raise ArithmeticError("secret detail")
 
     drawer.fault = fail
     answer = house.invoke("ann", ANN)
     assert (answer.status_code, answer.json()["error"]) == (500, "InternalError")
     assert "secret" not in answer.text
+    assert house.client.get("/ping").status_code == 200
+
+
+def test_a_device_that_draws_nothing_any_more_ends_the_engine_and_ping_says_so(
+    house: House, drawer: FakeDrawer, held: Callable[[str], Hold]
+) -> None:
+    def fail(_: str, __: Sequence[Row]) -> None:
+        raise ArithmeticError("the device is gone")
+
+    drawer.fault = fail
+    assert house.invoke("ann", ANN).status_code == 500
+    until(lambda: house.engine.state is EngineState.FAILED)
+    assert house.client.get("/ping").status_code == 503
+    assert house.invoke("ann", ANN).status_code == 503
 
 
 def test_latents_that_are_no_numbers_refuse_that_image_alone(

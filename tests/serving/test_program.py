@@ -47,7 +47,6 @@ class Container:
                 **{name: DOCKERFILE.moved(v, image) for name, v in DOCKERFILE.environment.items()},
                 "ATELIER_SERVE_HOST": "127.0.0.1",
                 "SAGEMAKER_BIND_TO_PORT": str(self.port),
-                "ATELIER_SERVE_THREADS": "1",
                 "OMP_NUM_THREADS": "1",
                 **environment,
             },
