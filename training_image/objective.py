@@ -40,8 +40,10 @@ def slot_losses(network: Network, bank: Bank, groups: Sequence[SlotRows]) -> Ten
         loss[slot] = mean_r weight(t_r) · mean (p(z_t, t, text) - target)²
 
     The target is ε, or `v = √ā_t ε - √(1-ā_t) z_0`. No row's loss depends on another slot's.
+    Noise and errors are computed in float32 or wider, whatever the network computes in.
     """
-    latents_NCHW = torch.cat([group.latents_RCHW for group in groups]).float()
+    wide = torch.promote_types(network.dtype, torch.float32)
+    latents_NCHW = torch.cat([group.latents_RCHW for group in groups]).to(wide)
     noise_NCHW = torch.cat([group.noise_RCHW for group in groups]).to(latents_NCHW)
     timesteps_N = torch.cat([group.timesteps_R for group in groups])
     kept_N = network.schedule.alphas_cumprod[timesteps_N].to(latents_NCHW)
@@ -57,7 +59,7 @@ def slot_losses(network: Network, bank: Bank, groups: Sequence[SlotRows]) -> Ten
             timesteps_N.to(network.device),
             Conditioning.join([group.captions for group in groups]),
         )
-    errors_N = (predicted_NCHW.float() - target_NCHW).square().mean(dim=(1, 2, 3))
+    errors_N = (predicted_NCHW.to(wide) - target_NCHW).square().mean(dim=(1, 2, 3))
     losses = []
     begin = 0
     for group in groups:
