@@ -251,7 +251,7 @@ def try_recipe(
     """Fine-tune on the subject called `name` and judge pictures of it in new places."""
     torch.set_num_threads(1)
     subject = evaluated_subjects()[name]
-    pipeline = StableDiffusionPipeline.from_pretrained(model, torch_dtype=torch.float32)
+    pipeline = StableDiffusionPipeline.from_pretrained(model, dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     prompts = [
         f"a photo of {TRIGGER_WORD} creature {place_words(place)}"

@@ -136,7 +136,7 @@ def train(
         text_encoder = build_text_encoder(preset.sizes, tokenizer)
         pipeline = build_pipeline(vae, build_unet(preset.sizes), text_encoder, tokenizer)
     else:
-        pipeline = StableDiffusionPipeline.from_pretrained(go_on_from, torch_dtype=torch.float32)
+        pipeline = StableDiffusionPipeline.from_pretrained(go_on_from, dtype=torch.float32)
         pipeline.to(device)
     pipeline.set_progress_bar_config(disable=True)
     latents = encode(pipeline.vae, torch.from_numpy(data.images).to(device))
