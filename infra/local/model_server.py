@@ -29,6 +29,9 @@ from infra.local.programs import Program, RunningProgram
 
 logger = logging.getLogger(__name__)
 
+STARTING_PING_SECONDS = 0.1
+"""A server that is starting is asked so often, so that nobody waits for its next ping."""
+
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
@@ -104,6 +107,7 @@ class ModelServer:
         self._changed = threading.Condition()
         self._generation = 0
         self._in_service = False
+        self._closed = False
         self._began_at = 0.0
         self._next_start = 0.0
         self._next_ping = 0.0
@@ -121,11 +125,15 @@ class ModelServer:
         return self._in_service
 
     def wait_in_service(self, seconds: float) -> int | None:
-        """Wait until a server is in service; return its generation, or None after `seconds`."""
+        """Wait until a server is in service; return its generation.
+
+        Return None after `seconds`, or at once when the server was closed.
+        """
         with self._changed:
-            if self._changed.wait_for(lambda: self._in_service, timeout=max(0.0, seconds)):
-                return self._generation
-            return None
+            self._changed.wait_for(
+                lambda: self._in_service or self._closed, timeout=max(0.0, seconds)
+            )
+            return self._generation if self._in_service else None
 
     def call(self, method: str, path: str, *, seconds: float, **more: Any) -> Answer:
         """Ask the present server; its answer, whatever the status.
@@ -159,6 +167,7 @@ class ModelServer:
 
     def close(self) -> None:
         """Stop the server: SIGTERM, grace, SIGKILL. Calls under way end with it."""
+        self._closed = True
         self._set_in_service(value=False)
         running, self._running = self._running, None
         if running is not None:
@@ -198,10 +207,10 @@ class ModelServer:
         elif self._in_service and self._failed_pings >= settings.unhealthy_pings:
             self._died(f"{self._failed_pings} pings without an answer of 200")
             return
-        quiet = settings.ping_every_seconds if healthy else min(0.1, settings.ping_every_seconds)
-        if self._in_service and not healthy:
-            quiet = settings.ping_seconds
-        self._next_ping = self._clock.monotonic_seconds() + quiet
+        starting = not self._in_service
+        pause = min(STARTING_PING_SECONDS, settings.ping_every_seconds)
+        pause = pause if starting else settings.ping_every_seconds
+        self._next_ping = self._clock.monotonic_seconds() + pause
 
     def _healthy(self) -> bool:
         try:

@@ -8,11 +8,13 @@ import json
 import sys
 import tarfile
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from atelier.contracts.clock import SystemClock
+from atelier.contracts.errors import WaitError
 from infra.local.endpoint import EndpointHost, EndpointSettings
 from infra.local.model_server import ServerSettings
 from infra.local.programs import Program
@@ -96,6 +98,18 @@ class EndpointBench:
 def ask(host: EndpointHost, target: str, **given: Any) -> dict[str, Any]:
     """Invoke a target model and return its answer's document."""
     return json.loads(host.invoke(target, json.dumps(given).encode()) or b"{}")
+
+
+def ask_in_the_end(host: EndpointHost, target: str) -> dict[str, Any]:
+    """Ask until the model answers, however short the endpoint's patience is."""
+    answers: list[dict[str, Any]] = []
+
+    def once() -> None:
+        with suppress(WaitError):
+            answers.append(ask(host, target))
+
+    turns_until(once, lambda: bool(answers))
+    return answers[0]
 
 
 def wait(holds) -> None:

@@ -14,8 +14,7 @@ from atelier.contracts.errors import (
     ServiceUnavailable,
     Throttled,
 )
-from infra.local.model_server import ServerSettings
-from tests.local.endpoint_bench import QUICK_SERVER, EndpointBench, ask, wait
+from tests.local.endpoint_bench import QUICK_SERVER, EndpointBench, ask, ask_in_the_end, wait
 
 
 def test_the_first_invocation_downloads_loads_and_invokes(endpoints: EndpointBench):
@@ -155,7 +154,7 @@ def test_a_dead_server_is_started_again_and_its_models_are_loaded_when_asked_for
 
 def test_a_server_that_stops_answering_pings_is_started_again(endpoints: EndpointBench):
     endpoints.publish("a.tar.gz", "a")
-    host = endpoints.host(server=ServerSettings(ping_seconds=0.02, ping_every_seconds=0.02))
+    host = endpoints.host()
     ask(host, "a.tar.gz", act="sicken")
     wait(lambda: host.state().restarts == 1)
     assert host.wait_ready(20)
@@ -168,6 +167,16 @@ def test_before_its_server_is_in_service_an_endpoint_is_unavailable(endpoints: E
     with pytest.raises(ServiceUnavailable, match="not in service"):
         ask(host, "a.tar.gz")
     host.close()
+
+
+def test_whoever_waits_for_a_server_is_told_at_once_when_the_platform_goes_down(
+    endpoints: EndpointBench,
+):
+    host = endpoints.idle_host()
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(host.wait_ready, 600)
+        host.close()
+        assert waiting.result() is False
 
 
 def test_an_artifact_that_does_not_exist_is_not_found(endpoints: EndpointBench):
@@ -237,9 +246,9 @@ def test_an_error_that_is_no_json_is_told_as_text(endpoints: EndpointBench):
 def test_an_answer_that_takes_too_long_is_unavailable(endpoints: EndpointBench):
     endpoints.publish("a.tar.gz")
     host = endpoints.host(invoke_seconds=0.5)
-    ask(host, "a.tar.gz")
+    ask_in_the_end(host, "a.tar.gz")
     with pytest.raises(ServiceUnavailable) as refused:
-        ask(host, "a.tar.gz", seconds=2)
+        ask(host, "a.tar.gz", seconds=600)
     assert refused.value.facts["timed_out"]
 
 
@@ -250,8 +259,7 @@ def test_a_model_that_loads_longer_than_an_invocation_may_take_is_not_ready_yet_
     host = endpoints.host(invoke_seconds=0.3)
     with pytest.raises(ModelNotReady):
         ask(host, "a.tar.gz")
-    wait(lambda: host.state().loaded == ("a.tar.gz",))
-    assert ask(host, "a.tar.gz")["model"] == "a slow model"
+    assert ask_in_the_end(host, "a.tar.gz")["model"] == "a slow model"
     assert endpoints.log().count("LOAD a slow model") == 1
 
 

@@ -21,7 +21,7 @@ from infra.local.endpoint import EndpointHost
 from infra.local.training import TrainingService, TrainingSettings
 from infra.local.wire import build_wire
 from tests.local.bench import QUICK, TrainingBench, definition, finish, hosts, turns_until
-from tests.local.endpoint_bench import EndpointBench
+from tests.local.endpoint_bench import EndpointBench, ask_in_the_end
 
 KEY = "ATELIERLOCALKEY"
 
@@ -247,8 +247,9 @@ def test_what_the_container_refuses_is_a_model_error_with_its_answer(
 def test_an_answer_that_takes_too_long_is_a_model_error(open_wire, endpoints: EndpointBench):
     endpoints.publish("a.tar.gz")
     host = endpoints.host(invoke_seconds=0.3)
+    ask_in_the_end(host, "a.tar.gz")
     runtime = open_wire(endpoint=host).client("sagemaker-runtime")
-    assert code_of(invoke(runtime, seconds=1)) == "ModelError"
+    assert code_of(invoke(runtime, seconds=600)) == "ModelError"
 
 
 def test_a_model_that_is_still_loading_is_not_ready(open_wire, endpoints: EndpointBench):
