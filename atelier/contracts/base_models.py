@@ -47,11 +47,12 @@ class BaseModel:
 
 
 _TINY = Hyperparameters(
-    steps=250,
+    steps=150,
     rank=16,
     learning_rate=2e-3,
     resolution=64,
     targets=Targets.ALL,
+    flip=True,
     preview_every_steps=50,
     checkpoint_every_steps=50,
 )
@@ -73,8 +74,8 @@ BASE_MODELS: Mapping[str, BaseModel] = {
                 _TINY, steps=6, warmup_steps=1, preview_every_steps=3, checkpoint_every_steps=3
             ),
             PresetName.FAST: _TINY,
-            PresetName.BALANCED: replace(_TINY, steps=500, preview_every_steps=100),
-            PresetName.QUALITY: replace(_TINY, steps=1000, preview_every_steps=200),
+            PresetName.BALANCED: replace(_TINY, steps=300, preview_every_steps=100),
+            PresetName.QUALITY: replace(_TINY, steps=600, preview_every_steps=200),
         },
     ),
     "sd15": BaseModel(
