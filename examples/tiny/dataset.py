@@ -7,7 +7,7 @@ An example is decided by its index alone, so that any part of the data can be dr
 
 import argparse
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from random import Random
@@ -28,6 +28,7 @@ from examples.tiny.subjects import (
     MOUTHS,
     THINGS,
     Creature,
+    Subject,
 )
 
 NAMED_SHARE = 0.1
@@ -76,34 +77,23 @@ def example(index: int) -> Example:
 
 def labels(scene: Scene) -> list[int]:
     """The scene's value of every one of `ATTRIBUTES`, as its place in the list of values."""
-    subject = scene.subject
-    seen: dict[str, str | int | bool] = {
-        "place": scene.place,
-        "colour": subject.colour,
-        "accent": subject.accent,
-    }
-    if isinstance(subject, Creature):
-        seen |= {
-            "kind": "creature",
-            "body": subject.body,
-            "marking": subject.marking,
-            "eyes": subject.eyes,
-            "crest": subject.crest,
-            "wings": subject.wings,
-            "tail": subject.tail,
-            "hat": subject.hat,
-            "mouth": subject.mouth,
-        }
-        if subject.marking != "none":
-            seen["marking_colour"] = subject.marking_colour
-        if subject.hat != "none":
-            seen["hat_colour"] = subject.hat_colour
-    else:
-        seen["kind"] = subject.kind
+    seen = {"place": scene.place} | seen_parts(scene.subject)
     return [
         values.index(seen[name]) if name in seen else UNSEEABLE
         for name, values in ATTRIBUTES.items()
     ]
+
+
+def seen_parts(subject: Subject) -> dict[str, str | int | bool]:
+    """What a picture of `subject` shows of it, by the names of `ATTRIBUTES`."""
+    if not isinstance(subject, Creature):
+        return {"kind": subject.kind, "colour": subject.colour, "accent": subject.accent}
+    seen: dict[str, str | int | bool] = {"kind": "creature"} | asdict(subject)
+    if subject.marking == "none":
+        del seen["marking_colour"]
+    if subject.hat == "none":
+        del seen["hat_colour"]
+    return seen
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from examples.tiny.dataset import ATTRIBUTES
+from examples.tiny.dataset import ATTRIBUTES, seen_parts
 from examples.tiny.fitting import pixels_of, to_unit
 from examples.tiny.scenes import PIXELS
+from examples.tiny.subjects import Subject
 
 WEIGHTS = Path(__file__).parent / "judge" / "judge.safetensors"
 SUBJECT_ATTRIBUTES = tuple(name for name in ATTRIBUTES if name != "place")
@@ -131,6 +132,15 @@ class Judge:
             scores.append(torch.stack(agreement).sum(dim=0))
         names = list(galleries)
         return [names[best] for best in torch.stack(scores).argmax(dim=0).tolist()]
+
+    def likeness(self, images: Sequence[Image.Image], subject: Subject) -> list[float]:
+        """For each image the share of the subject's parts (body, colours, eyes …) that it shows."""
+        seen = self.opinions(images)
+        right = [
+            seen[name].argmax(dim=1) == ATTRIBUTES[name].index(value)
+            for name, value in seen_parts(subject).items()
+        ]
+        return torch.stack(right).float().mean(dim=0).tolist()
 
     def background_of(self, images: Sequence[Image.Image]) -> list[str]:
         """For each image the key of `PLACES` where it most likely is."""

@@ -98,6 +98,7 @@ class Outcome:
 
     Attributes:
         retrieval: Share of new pictures that are recognised among all evaluated subjects.
+        likeness: Mean share of the subject's parts that the new pictures show.
         following: Share of new pictures that are in the place asked for.
         copies: New pictures that are near-duplicates of an instance image.
         nearest: Smallest distance to an instance image.
@@ -106,6 +107,7 @@ class Outcome:
     """
 
     retrieval: float
+    likeness: float
     following: float
     copies: int
     nearest: float
@@ -167,25 +169,47 @@ def draw(
     ).images
 
 
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What a training step draws its rows from: latents, the same mirrored, text embeddings."""
+
+    latents: Tensor
+    mirrored: Tensor
+    texts: Tensor
+
+
+def rows_of(
+    pipeline: StableDiffusionPipeline, images: Sequence[Image.Image], captions: Sequence[str]
+) -> Rows:
+    """Everything that training needs of captioned pictures, computed once."""
+    pixels = pixels_of(images)
+    return Rows(
+        latents=encode(pipeline.vae, pixels).float(),
+        mirrored=encode(pipeline.vae, pixels.flip(2)).float(),
+        texts=embed(pipeline, captions),
+    )
+
+
+def class_rows(pipeline: StableDiffusionPipeline, *, recipe: Recipe) -> Rows:
+    """What the base model draws for the class, for prior preservation."""
+    said = [
+        f"a photo of a creature {place_words(place)}"
+        if recipe.captions == "place"
+        else "a photo of a creature"
+        for place in PHOTO_PLACES[: recipe.class_images]
+    ]
+    return rows_of(pipeline, draw(pipeline, said, recipe=recipe, seed=500), said)
+
+
 def fine_tune(
     pipeline: StableDiffusionPipeline, subject: Creature, *, recipe: Recipe
 ) -> tuple[float, float]:
     """Add an adapter to the pipeline's UNet and train it; returns seconds and the last loss."""
     torch.manual_seed(0)
-    latents = encode(pipeline.vae, pixels_of(instance_images(subject))).float()
-    mirrored = encode(pipeline.vae, pixels_of(instance_images(subject)).flip(2)).float()
-    texts = embed(pipeline, instance_captions(subject, scheme=recipe.captions))
-    prior_latents, prior_texts = latents[:0], texts[:0]
-    if recipe.prior:
-        said = [
-            f"a photo of a creature {place_words(place)}"
-            if recipe.captions == "place"
-            else "a photo of a creature"
-            for place in PHOTO_PLACES[: recipe.class_images]
-        ]
-        drawn = draw(pipeline, said, recipe=recipe, seed=500)
-        prior_latents = encode(pipeline.vae, pixels_of(drawn)).float()
-        prior_texts = embed(pipeline, said)
+    mine = rows_of(
+        pipeline, instance_images(subject), instance_captions(subject, scheme=recipe.captions)
+    )
+    prior = class_rows(pipeline, recipe=recipe) if recipe.prior else None
     unet: UNet2DConditionModel = pipeline.unet
     unet.requires_grad_(False)
     unet.add_adapter(
@@ -201,33 +225,22 @@ def fine_tune(
     kept = pipeline.scheduler.alphas_cumprod
     began = time.monotonic()
     losses = []
-    order = torch.randperm(len(latents))
-    place = 0
-    rows_in_all = recipe.batch + (recipe.prior_rows if recipe.prior else 0)
+    order: list[int] = []
     for _ in range(recipe.steps):
-        if place + recipe.batch > len(order):
-            order, place = torch.randperm(len(latents)), 0
-        rows = order[place : place + recipe.batch]
-        place += recipe.batch
-        clean = latents[rows]
+        while len(order) < recipe.batch:
+            order += torch.randperm(len(mine.latents)).tolist()
+        rows, order = order[: recipe.batch], order[recipe.batch :]
+        clean, text = mine.latents[rows], mine.texts[rows]
         if recipe.flip:
-            clean = torch.where(torch.rand(len(rows), 1, 1, 1) < 0.5, mirrored[rows], clean)
-        text = texts[rows]
-        if recipe.prior:
-            class_rows = torch.randint(len(prior_latents), (recipe.prior_rows,))
-            clean = torch.cat([clean, prior_latents[class_rows]])
-            text = torch.cat([text, prior_texts[class_rows]])
-        strata = (torch.randperm(rows_in_all) + torch.rand(rows_in_all)) / rows_in_all
-        times = (strata * 1000).long().clamp(max=999)
-        share = kept[times][:, None, None, None]
-        noise = torch.randn_like(clean)
-        predicted = unet(share.sqrt() * clean + (1 - share).sqrt() * noise, times, text).sample
-        ratio = kept[times] / (1 - kept[times])
-        weight = ratio.clamp(max=recipe.snr_cap) / ratio if recipe.snr_cap else 1.0
-        per_row = weight * (predicted - noise).pow(2).mean(dim=(1, 2, 3))
+            clean = torch.where(torch.rand(len(rows), 1, 1, 1) < 0.5, mine.mirrored[rows], clean)
+        if prior is not None:
+            chosen = torch.randint(len(prior.latents), (recipe.prior_rows,))
+            clean = torch.cat([clean, prior.latents[chosen]])
+            text = torch.cat([text, prior.texts[chosen]])
+        per_row = row_losses(unet, clean, text, kept=kept, snr_cap=recipe.snr_cap)
         loss = per_row[: recipe.batch].mean()
         losses.append(loss.item())
-        if recipe.prior:
+        if prior is not None:
             loss = loss + recipe.prior * per_row[recipe.batch :].mean()
         optimiser.zero_grad()
         loss.backward()
@@ -236,6 +249,21 @@ def fine_tune(
         schedule.step()
     last = losses[-50:]
     return time.monotonic() - began, sum(last) / len(last)
+
+
+def row_losses(
+    unet: UNet2DConditionModel, clean: Tensor, text: Tensor, *, kept: Tensor, snr_cap: float
+) -> Tensor:
+    """`min(snr, cap)/snr · mean (ε_θ - ε)²` of each row, [n]; the rows share out the timesteps."""
+    count = len(clean)
+    strata = (torch.randperm(count) + torch.rand(count)) / count
+    times = (strata * 1000).long().clamp(max=999)
+    share = kept[times][:, None, None, None]
+    noise = torch.randn_like(clean)
+    predicted = unet(share.sqrt() * clean + (1 - share).sqrt() * noise, times, text).sample
+    ratio = kept[times] / (1 - kept[times])
+    weight = ratio.clamp(max=snr_cap) / ratio if snr_cap else torch.ones_like(ratio)
+    return weight * (predicted - noise).pow(2).mean(dim=(1, 2, 3))
 
 
 def _cosine(step: int, *, recipe: Recipe) -> float:
@@ -273,6 +301,7 @@ def try_recipe(
         contact_sheet(rows).save(sheets / f"{name.replace(' ', '-')}.png")
     return Outcome(
         retrieval=sum(each == name for each in recognised) / len(images),
+        likeness=sum(judge.likeness(images, subject)) / len(images),
         following=sum(a == b for a, b in zip(seen, wanted, strict=True)) / len(images),
         copies=sum(each.is_copy for each in nearest),
         nearest=min(each.distance for each in nearest),

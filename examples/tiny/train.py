@@ -231,9 +231,19 @@ def tokenize(tokenizer: CLIPTokenizer, captions: Sequence[str]) -> Tensor:
 
 def save(pipeline: StableDiffusionPipeline, folder: Path) -> None:
     """Write the pipeline in half precision, as it is distributed; its weights stay as they are."""
+    pipeline.tokenizer.backend_tokenizer.no_padding()
+    pipeline.tokenizer.backend_tokenizer.no_truncation()
     pipeline.save_pretrained(folder)
     for part in ("vae", "unet", "text_encoder"):
         halve(next((folder / part).glob("*.safetensors")))
+    for config in folder.glob("*/*config.json"):
+        content = json.loads(config.read_text())
+        kept = {name: value for name, value in content.items() if name not in _LOCAL_TRACES}
+        config.write_text(json.dumps(kept, indent=2) + "\n")
+
+
+_LOCAL_TRACES = frozenset({"_name_or_path", "is_local", "local_files_only", "max_length"})
+"""What the libraries write about where and how a part was loaded."""
 
 
 def halve(path: Path) -> None:
