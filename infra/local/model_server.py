@@ -95,10 +95,11 @@ class ModelServer:
         self._program = program
         self._ml_root = ml_root
         self._log = log
-        # The platform's own half talks to loopback only, whatever proxies a shell has set.
+        # Loopback only, whatever proxies a shell has set; and a connection for every call, since
+        # one that is kept may be closed by the server at the moment it is used again.
         self._http = httpx.Client(
             trust_env=False,
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=32),
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
         )
         self._clock = clock
         self._settings = settings

@@ -70,7 +70,7 @@ class TrainingSettings:
     instance_quota_by_type: Mapping[str, int] = field(default_factory=dict)
     capacity: Mapping[str, int] = field(default_factory=dict)
     grace_seconds: float = TRAINING_GRACE_SECONDS
-    shutdown_seconds: float = 5.0
+    shutdown_seconds: float = 10.0
     sync_seconds: float = 0.5
     storage_patience_seconds: float = 60.0
     tick_seconds: float = 0.05
