@@ -39,6 +39,8 @@ from tests.fakes.services import (
     ScriptedTrainingJobs,
 )
 
+MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
+"""Worlds live where syncing to disk costs nothing: their tests ask about ports, not about power."""
 DURATIONS = frozenset({"wait_seconds", "deadline_seconds"})
 TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d\S*")
 
@@ -213,7 +215,7 @@ class World:
 @contextmanager
 def new_world(**settings: Any) -> Iterator[World]:
     """Give a fresh platform in a folder of its own."""
-    folder = Path(tempfile.mkdtemp(prefix="atelier-world-"))
+    folder = Path(tempfile.mkdtemp(prefix="atelier-world-", dir=MEMORY))
     world = World(folder, **settings)
     try:
         yield world
