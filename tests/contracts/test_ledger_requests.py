@@ -8,8 +8,16 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from atelier.contracts.errors import ContractBroken, InvalidRequest, NotFound
-from atelier.contracts.records import Failure, JobOutcome
-from atelier.contracts.status import BOUND_TO_JOB, Stamp, Status, Verdict, judge
+from atelier.contracts.records import BatchState, Failure, JobOutcome
+from atelier.contracts.status import (
+    BEFORE_ANY_JOB,
+    BOUND_TO_JOB,
+    TERMINAL,
+    Stamp,
+    Status,
+    Verdict,
+    judge,
+)
 from tasks.ports import Changed
 from tests.contracts.people import JOB, NOON, OTHER_JOB, at, notification, request_record
 
@@ -19,13 +27,19 @@ LAUNCHING = Stamp(1, Status.LAUNCHING, JOB)
 TRAINING = Stamp(1, Status.TRAINING, JOB)
 FAILED = Stamp(1, Status.FAILED)
 
-EVERY_STAMP = [
-    Stamp(attempt, status, job)
-    for attempt in (1, 2, 3)
-    for status in Status
-    for job in (None, JOB, OTHER_JOB)
-    if not (job is None and status in BOUND_TO_JOB)
-    and not (job is not None and status in {Status.QUEUED, Status.CLAIMED})
+
+def stamp(status, attempt=2, job=JOB):
+    return Stamp(attempt, status, None if status in BEFORE_ANY_JOB else job)
+
+
+# All pairs of statuses within an attempt, also of another job and of none, and what matters of
+# other attempts; `judge` itself is tested as a whole table.
+NEWS = [
+    *(stamp(status) for status in Status),
+    *(stamp(status, job=OTHER_JOB) for status in sorted(BOUND_TO_JOB)),
+    *(stamp(status, job=None) for status in sorted(TERMINAL)),
+    *(stamp(status, 1) for status in (Status.QUEUED, Status.PUBLISHING, Status.READY)),
+    *(stamp(status, 3) for status in (Status.QUEUED, Status.TRAINING, Status.ERASED)),
 ]
 
 
@@ -62,6 +76,18 @@ def test_reading_a_request_that_is_not_there_raises_not_found(ledger):
     assert caught.value.facts["kind"] == "request"
 
 
+@pytest.mark.parametrize("name", ["", "x" * 5000, "../x", "\x00", "' OR 1 = 1 --", "ü" * 1000])
+def test_what_no_request_or_model_is_called_is_not_found(ledger, name):
+    for read in (
+        lambda: ledger.read(name),
+        lambda: ledger.annotate(name, attempt=1),
+        lambda: ledger.model("o" + "a" * 26, name),
+        lambda: ledger.move_batch(name, to=BatchState.SEALED),
+    ):
+        with pytest.raises(NotFound):
+            read()
+
+
 def test_every_field_of_a_request_is_kept(ledger):
     full = at(
         TRAINING,
@@ -89,10 +115,9 @@ def test_every_field_of_a_request_is_kept(ledger):
 # advance
 
 
-@pytest.mark.parametrize("current", EVERY_STAMP, ids=str)
+@pytest.mark.parametrize("current", [stamp(status) for status in Status], ids=str)
 def test_a_change_of_status_does_what_judge_says(ledger, current):
-    news = [stamp for stamp in EVERY_STAMP if abs(stamp.attempt - current.attempt) <= 1]
-    for number, new in enumerate(news):
+    for number, new in enumerate(NEWS):
         before, _ = ledger.create(at(current, user=f"{number}"))
 
         changed = ledger.advance(before.request, new, waiting_for="changed")
