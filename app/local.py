@@ -6,7 +6,10 @@
 from __future__ import annotations
 
 import argparse
+import base64
 import fcntl
+import hashlib
+import hmac
 import json
 import logging
 import os
@@ -90,6 +93,12 @@ def listen(port: int) -> socket.socket:
     return listener
 
 
+def wire_access_key(secret: bytes) -> str:
+    """Return the access key id that SageMaker clients of this platform must sign with."""
+    digest = hmac.new(secret, b"sagemaker wire", hashlib.sha256).digest()
+    return f"ATELIER{base64.b32encode(digest).decode()[:13]}"
+
+
 def hold(home: Path) -> IO[bytes]:
     """Return a file whose lock says that a platform runs in this home; it goes with the process.
 
@@ -139,7 +148,8 @@ def main(arguments: list[str] | None = None) -> int:
         ports=platform.ports, secret=platform.secret, allowed_hosts=(LOOPBACK, "localhost")
     )
     add_upload_receiver(app, platform)
-    wire = build_wire(training=platform.training, endpoint=platform.endpoint)
+    access_key = wire_access_key(platform.secret)
+    wire = build_wire(training=platform.training, endpoint=platform.endpoint, access_key=access_key)
     servers = [Server(app, api_listener, name="api"), Server(wire, wire_listener, name="wire")]
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -150,6 +160,7 @@ def main(arguments: list[str] | None = None) -> int:
         given.home,
         api_url=api_url,
         sagemaker_url=wire_url,
+        sagemaker_access_key_id=access_key,
         key=mint(platform.secret, "default"),
         started_at=to_iso(platform.clock.now()),
     )

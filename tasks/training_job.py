@@ -17,6 +17,7 @@ from tasks.ports import TaskSettings
 SPOT_WAIT_FACTOR = 2
 """A spot job may wait for capacity as long again as it may run (MaxWaitTimeInSeconds counts both).
 """
+SERVICE_RETRIES = 3
 
 
 def training_job(
@@ -43,6 +44,8 @@ def training_job(
         },
         "ResourceConfig": _resources(hardware, hosts=len(manifest.hosts)),
         "StoppingCondition": {"MaxRuntimeInSeconds": hardware.max_runtime_seconds},
+        # SageMaker's own faults start the same job again, which goes on from its checkpoints.
+        "RetryStrategy": {"MaximumRetryAttempts": SERVICE_RETRIES},
     }
     if hardware.spot:
         definition["EnableManagedSpotTraining"] = True

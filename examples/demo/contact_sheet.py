@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont
 
-TILE = 144
+TILE = 160
 GAP = 8
 MARGIN = 28
 INK = (34, 34, 40)
@@ -26,41 +26,40 @@ class Row:
 
 
 def contact_sheet(instance_images: Sequence[Image.Image], rows: Sequence[Row]) -> Image.Image:
-    """Lay out the sheet; every image is shown at `TILE` pixels whatever its size."""
-    columns = max(len(instance_images), max(len(r.base) + len(r.personal) for r in rows) + 1)
-    width = 2 * MARGIN + columns * (TILE + GAP)
+    """Lay out the sheet: instance images over its whole width, then a row for each prompt."""
+    half = max(max(len(row.base), len(row.personal)) for row in rows)
+    right = MARGIN + half * (TILE + GAP) + TILE // 3
+    width = right + half * (TILE + GAP) - GAP + MARGIN
+    small_tile = (width - 2 * MARGIN + GAP) // len(instance_images) - GAP
     row_height = TILE + 34
-    height = 2 * MARGIN + 60 + TILE + 70 + len(rows) * row_height
+    height = MARGIN + 42 + small_tile + 26 + 42 + len(rows) * row_height + MARGIN - 10
     sheet = Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(sheet)
     large, small = _font(26), _font(15)
     y = MARGIN
     draw.text((MARGIN, y), "Instance images", INK, large)
-    draw.text(
-        (MARGIN + 250, y + 9), f"what the person uploaded ({len(instance_images)})", SOFT, small
-    )
+    told = f"the {len(instance_images)} photos that the person uploaded"
+    draw.text((MARGIN + 220, y + 9), told, SOFT, small)
     y += 42
-    _tiles(sheet, instance_images, MARGIN, y)
-    y += TILE + 26
-    half = max(len(r.base) for r in rows)
-    right = MARGIN + half * (TILE + GAP) + TILE // 2
+    _tiles(sheet, instance_images, MARGIN, y, small_tile)
+    y += small_tile + 26
     draw.text((MARGIN, y), "Base model", INK, large)
     draw.text((right, y), "After personalisation", INK, large)
-    draw.text((right + 300, y + 9), "same prompts, same seeds", SOFT, small)
+    draw.text((right + 280, y + 9), "same prompts, same seeds", SOFT, small)
     y += 42
     for row in rows:
         draw.text((MARGIN, y), row.prompt, SOFT, small)
-        _tiles(sheet, row.base, MARGIN, y + 22)
-        _tiles(sheet, row.personal, right, y + 22)
+        _tiles(sheet, row.base, MARGIN, y + 22, TILE)
+        _tiles(sheet, row.personal, right, y + 22, TILE)
         y += row_height
     return sheet
 
 
-def _tiles(sheet: Image.Image, images: Sequence[Image.Image], x: int, y: int) -> None:
+def _tiles(sheet: Image.Image, images: Sequence[Image.Image], x: int, y: int, side: int) -> None:
     for image in images:
-        tile = image.convert("RGB").resize((TILE, TILE), Image.Resampling.LANCZOS)
+        tile = image.convert("RGB").resize((side, side), Image.Resampling.LANCZOS)
         sheet.paste(tile, (x, y))
-        x += TILE + GAP
+        x += side + GAP
 
 
 def _font(size: int) -> Font:

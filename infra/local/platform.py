@@ -7,7 +7,6 @@ delivers between services (the queue's stream, the one-minute schedule, training
 
 from __future__ import annotations
 
-import logging
 import os
 import secrets
 import sys
@@ -20,25 +19,17 @@ from typing import Any
 
 from atelier.contracts.base_models import BASE_MODELS
 from atelier.contracts.clock import Clock, SystemClock
-from atelier.contracts.container import BASE_MODELS_VARIABLE, SERVE_COMMAND, TRAIN_COMMAND
-from atelier.contracts.errors import AtelierError
-from infra.local.endpoint import EndpointHost
-from infra.local.executions import LocalExecutions, TaskThreads
-from infra.local.ledger import SqliteLedger
-from infra.local.notifications import LoggedNotifications
-from infra.local.objects import FileObjects
-from infra.local.programs import Program
-from infra.local.training import Faults, NoFaults, TrainingService, TrainingSettings
-from infra.local.upload_forms import hmac_signer
-from tasks.ports import Ports, TaskSettings
-from tasks.table import TASKS
-from workflows.engine.engine import Engine, SqliteHistoryStore
-from workflows.machines.asl import MACHINES, load
+from atelier.contracts.container import (
+    BASE_MODELS_VARIABLE,
+    OBJECTS_VARIABLE,
+    SERVE_COMMAND,
+    TRAIN_COMMAND,
+)
 
-log = logging.getLogger(__name__)
 REPOSITORY = Path(__file__).resolve().parents[2]
 SCHEDULE_SECONDS = 60.0
-STOP_SECONDS = 20.0
+STOP_SECONDS = 35.0
+"""Longer than a model server's grace of 30 s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +103,9 @@ class LocalPlatform:
             folder=home / "endpoint",
             log=home / "logs" / "endpoint.log",
             objects=self.objects,
-            program=self._program("serving_image.program", SERVE_COMMAND),
+            program=self._program(
+                "serving_image.program", SERVE_COMMAND, {OBJECTS_VARIABLE: bucket_url}
+            ),
             clock=self.clock,
         )
         self._tasks = TaskThreads(self._bound_tasks())
@@ -188,7 +181,9 @@ class LocalPlatform:
         """Play EventBridge: hand a training job's event to the settle task."""
         TASKS["Settle"](event["detail"], ports=self.ports)
 
-    def _program(self, module: str, command: str) -> Program:
+    def _program(
+        self, module: str, command: str, extra: Mapping[str, str] | None = None
+    ) -> Program:
         home = self.settings.home.resolve()
         folder = home / "base-models"
         lay_out_base_models(folder)
@@ -204,6 +199,7 @@ class LocalPlatform:
                 "OMP_WAIT_POLICY": "passive",
                 "HF_HUB_OFFLINE": "1",
                 "PYTHONUNBUFFERED": "1",
+                **(extra or {}),
             },
         )
 
