@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from atelier.contracts import ids
-from atelier.contracts.errors import NotFound, ServiceUnavailable
-from atelier.contracts.status import Status
+from atelier.contracts.errors import (
+    LedgerContention,
+    NotFound,
+    OwnerErased,
+    PoisonousTask,
+    ServiceUnavailable,
+)
+from atelier.contracts.status import Stamp, Status, Verdict
 from tasks import (
     announce,
     cancel,
@@ -19,6 +26,8 @@ from tasks import (
     register,
     sync_checkpoints,
 )
+from tasks.endings import end
+from tasks.ports import Changed
 from tests.fakes.world import World
 
 
@@ -174,3 +183,32 @@ def test_each_attempts_end_is_a_notification_of_its_own(world):
     launch_training.run({"request": request, "token": "t"}, ports=world.ports)
     cancel.run({"request": request}, ports=world.ports)
     assert world.outbox() == ["onboarding.cancelled"] * 2
+
+
+def test_every_state_of_an_erased_persons_execution_learns_it(world):
+    request = world.launched()
+    standing = world.read(request)
+    world.ledger.advance(request, Stamp(standing.attempt, Status.ERASED, standing.job))
+    for task, given in (
+        (register, {"given": world.asked(), "execution": "by-hand"}),
+        (launch_training, {"request": request, "token": "t"}),
+        (sync_checkpoints, {"request": request, "turn": 0}),
+        (publish_model, {"request": request}),
+    ):
+        with pytest.raises(OwnerErased):
+            task.run(given, ports=world.ports)
+    assert cancel.run({"request": request}, ports=world.ports)["cancelled"] is False
+    assert world.outbox() == []
+
+
+def test_what_kept_moving_on_is_tried_again_later(world):
+    request = world.queued()
+    before = world.read(request)
+
+    class MovingOn:
+        def advance(self, *_: Any, **__: Any) -> Changed:
+            return Changed(Verdict.STALE, before)
+
+    ports = replace(world.ports, ledger=MovingOn())
+    with pytest.raises(LedgerContention):
+        end(before, PoisonousTask("x"), ports=ports)
