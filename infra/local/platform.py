@@ -25,7 +25,21 @@ from atelier.contracts.container import (
     SERVE_COMMAND,
     TRAIN_COMMAND,
 )
+from atelier.contracts.errors import AtelierError
+from infra.local.endpoint import EndpointHost
+from infra.local.executions import LocalExecutions, TaskThreads
+from infra.local.ledger import SqliteLedger
+from infra.local.notifications import LoggedNotifications
+from infra.local.objects import FileObjects
+from infra.local.programs import Program
+from infra.local.training import Faults, NoFaults, TrainingService, TrainingSettings
+from infra.local.upload_forms import hmac_signer
+from tasks.ports import Ports, TaskSettings
+from tasks.table import TASKS
+from workflows.engine.engine import Engine, SqliteHistoryStore
+from workflows.machines.asl import MACHINES, load
 
+log = logging.getLogger(__name__)
 REPOSITORY = Path(__file__).resolve().parents[2]
 SCHEDULE_SECONDS = 60.0
 STOP_SECONDS = 35.0
