@@ -7,6 +7,7 @@ delivers between services (the queue's stream, the one-minute schedule, training
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import sys
