@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from atelier.contracts.errors import AlreadyExists, AtelierError, NotFound
+from tasks.causes import cause_of, failure_of
 from tasks.ports import Execution
 from workflows.engine.engine import (
     Engine,
@@ -68,25 +69,13 @@ class TaskThreads:
         try:
             outcome = TaskSuccess(dict(self.tasks[call.function](call.payload)))
         except AtelierError as error:
-            report(TaskFailure(error=error.name(), cause=_cause(error)))
+            report(TaskFailure(error=error.name(), cause=cause_of(failure_of(error))))
         except Exception as error:
             log.exception("task %s failed in %s", call.function, call.execution_arn)
             cause = json.dumps({"errorType": type(error).__name__, "errorMessage": str(error)})
             report(TaskFailure(error=type(error).__name__, cause=cause))
         else:
             report(outcome)
-
-
-def _cause(error: AtelierError) -> str:
-    return json.dumps(
-        {
-            "errorType": error.name(),
-            "errorMessage": error.message,
-            "do": error.do,
-            "facts": dict(error.facts),
-        },
-        default=str,
-    )
 
 
 @dataclass(frozen=True, slots=True)

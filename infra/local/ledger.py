@@ -1,21 +1,19 @@
 """The local platform's ledger: `tasks.ports.Ledger` on one SQLite file.
 
 Every conditional write is one transaction: read the row, decide (`tasks.ledger_changes`), store.
-A document is stored as its canonical JSON; the columns beside it are what queries need.
+What the rows look like is `infra.local.ledger_rows`.
 """
 
 from __future__ import annotations
 
 import math
-import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from atelier.contracts.clock import Clock, from_iso, to_iso
-from atelier.contracts.documents import Document
+from atelier.contracts.clock import Clock, to_iso
 from atelier.contracts.errors import NotFound
 from atelier.contracts.records import (
     Batch,
@@ -27,62 +25,12 @@ from atelier.contracts.records import (
     RequestRecord,
 )
 from atelier.contracts.status import Stamp, Status, Verdict
+from infra.local import ledger_rows
 from infra.local.sqlite import Database
 from tasks import ledger_changes
 from tasks.cursors import check_limit, read_cursor, write_cursor
 from tasks.ledger_changes import Decided, Row
 from tasks.ports import Changed
-
-SCHEMA = (
-    """
-    CREATE TABLE requests (
-        request TEXT PRIMARY KEY,
-        document TEXT NOT NULL,
-        tenant TEXT NOT NULL,
-        owner TEXT NOT NULL,
-        status TEXT NOT NULL,
-        job TEXT,
-        priority INTEGER NOT NULL,
-        created_at TEXT NOT NULL,
-        queued_at TEXT,
-        place TEXT
-    ) WITHOUT ROWID;
-    CREATE INDEX requests_by_tenant ON requests (tenant, created_at, request);
-    CREATE INDEX requests_by_owner ON requests (owner, created_at, request);
-    CREATE INDEX requests_by_job ON requests (job, request) WHERE job IS NOT NULL;
-    CREATE INDEX queue ON requests (priority DESC, queued_at, request)
-        WHERE queued_at IS NOT NULL;
-    CREATE TABLE models (
-        owner TEXT NOT NULL,
-        model TEXT NOT NULL,
-        document TEXT NOT NULL,
-        tenant TEXT NOT NULL,
-        PRIMARY KEY (owner, model)
-    ) WITHOUT ROWID;
-    CREATE INDEX models_by_tenant ON models (tenant, owner, model);
-    CREATE TABLE outbox (
-        id TEXT PRIMARY KEY,
-        document TEXT NOT NULL,
-        created_at TEXT NOT NULL,
-        delivered_at TEXT
-    ) WITHOUT ROWID;
-    CREATE INDEX undelivered ON outbox (created_at, id) WHERE delivered_at IS NULL;
-    CREATE TABLE batches (
-        batch TEXT PRIMARY KEY,
-        document TEXT NOT NULL,
-        state TEXT NOT NULL,
-        created_at TEXT NOT NULL
-    ) WITHOUT ROWID;
-    CREATE INDEX open_batches ON batches (created_at, batch) WHERE state IN ('open', 'sealed');
-    CREATE TABLE dispatch (
-        one INTEGER PRIMARY KEY CHECK (one = 1),
-        epoch INTEGER NOT NULL,
-        doorbell INTEGER NOT NULL,
-        last_launch_ms INTEGER NOT NULL
-    );
-    INSERT INTO dispatch VALUES (1, 1, 0, 0)
-    """,
-)
 
 
 class SqliteLedger:
@@ -102,7 +50,7 @@ class SqliteLedger:
         Raises:
             ContractBroken, ServiceUnavailable, LedgerContention: as `infra.local.sqlite` says.
         """
-        self._database = Database(path, schema=SCHEMA)
+        self._database = Database(path, schema=ledger_rows.SCHEMA)
         self._clock = clock
         self.queue_listener = queue_listener
 
@@ -116,9 +64,9 @@ class SqliteLedger:
         """Write a request unless its id is there; return the stored one and whether it is new."""
         row = ledger_changes.created(record)
         with self._database.write() as connection:
-            stored = _find_row(connection, record.request)
+            stored = ledger_rows.find_row(connection, record.request)
             if stored is None:
-                _store_row(connection, row)
+                ledger_rows.store_row(connection, row)
         if stored is not None:
             return stored.record, False
         self._heard(None, row.record)
@@ -127,7 +75,7 @@ class SqliteLedger:
     def read(self, request: str) -> RequestRecord:
         """Return a request, or raise NotFound."""
         with self._database.read() as connection:
-            return _row(connection, request).record
+            return ledger_rows.row_of(connection, request).record
 
     def advance(
         self,
@@ -172,7 +120,7 @@ class SqliteLedger:
                 "ORDER BY priority DESC, queued_at, request LIMIT ?",
                 (limit,),
             ).fetchall()
-        return [_record(row) for row in found]
+        return [ledger_rows.read_record(row) for row in found]
 
     def list_requests(
         self,
@@ -205,7 +153,7 @@ class SqliteLedger:
                 "ORDER BY created_at DESC, request DESC LIMIT ?",
                 (*values, limit + 1),
             ).fetchall()
-        records = [_record(row) for row in found[:limit]]
+        records = [ledger_rows.read_record(row) for row in found[:limit]]
         return records, write_cursor(records[-1]) if len(found) > limit else None
 
     def requests_of_job(self, job: str) -> Sequence[RequestRecord]:
@@ -214,7 +162,7 @@ class SqliteLedger:
             found = connection.execute(
                 "SELECT document FROM requests WHERE job = ? ORDER BY request", (job,)
             ).fetchall()
-        return [_record(row) for row in found]
+        return [ledger_rows.read_record(row) for row in found]
 
     # models
 
@@ -236,21 +184,21 @@ class SqliteLedger:
         """
         now = self._clock.now()
         with self._database.write() as connection:
-            row = _row(connection, request)
-            stored = _find_model(connection, model.owner, model.model)
+            row = ledger_rows.row_of(connection, request)
+            stored = ledger_rows.find_model(connection, model.owner, model.model)
             decided, standing = ledger_changes.published(
                 row, stamp, stored=stored, model=model, version=version, now=now
             )
             if decided.verdict is Verdict.APPLIES:
-                _store_row(connection, decided.row)
-                _store_model(connection, standing)
-                _store_notification(connection, notification)
+                ledger_rows.store_row(connection, decided.row)
+                ledger_rows.store_model(connection, standing)
+                ledger_rows.store_notification(connection, notification)
         return Changed(decided.verdict, decided.row.record)
 
     def model(self, owner: str, model: str) -> ModelRecord:
         """Return one model of an owner, or raise NotFound."""
         with self._database.read() as connection:
-            found = _find_model(connection, owner, model)
+            found = ledger_rows.find_model(connection, owner, model)
         if found is None:
             raise NotFound(f"this user has no model {model[:80]!r}", kind="model", name=model[:80])
         return found
@@ -274,9 +222,9 @@ class SqliteLedger:
     def touch_model(self, owner: str, model: str, *, used_at: datetime) -> None:
         """Note that a model was used; an older time, or an unknown model, changes nothing."""
         with self._database.write() as connection:
-            found = _find_model(connection, owner, model)
+            found = ledger_rows.find_model(connection, owner, model)
             if found is not None and (found.used_at is None or found.used_at < used_at):
-                _store_model(connection, replace(found, used_at=used_at))
+                ledger_rows.store_model(connection, replace(found, used_at=used_at))
 
     # outbox
 
@@ -303,13 +251,13 @@ class SqliteLedger:
     def dispatch_state(self) -> DispatchState:
         """Return the dispatcher's epoch and doorbell."""
         with self._database.read() as connection:
-            return _dispatch(connection)
+            return ledger_rows.dispatch_state(connection)
 
     def ring(self) -> DispatchState:
         """Ring the doorbell: the running round will scan once more."""
         with self._database.write() as connection:
             connection.execute("UPDATE dispatch SET doorbell = doorbell + 1")
-            return _dispatch(connection)
+            return ledger_rows.dispatch_state(connection)
 
     def close_epoch(self, *, epoch: int, doorbell: int | None) -> bool:
         """Begin the next epoch if `epoch` is current and, unless None, nobody rang since."""
@@ -340,9 +288,9 @@ class SqliteLedger:
         with self._database.write() as connection:
             connection.execute(
                 "INSERT INTO batches VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                (batch.batch, _text(batch), BatchState.OPEN, to_iso(batch.created_at)),
+                (batch.batch, batch.to_json().decode(), BatchState.OPEN, to_iso(batch.created_at)),
             )
-            return _batch(connection, batch.batch)
+            return ledger_rows.batch_of(connection, batch.batch)
 
     def move_batch(self, batch: str, *, to: BatchState) -> BatchState:
         """Move a batch forward; a move that is none changes nothing. Return its state.
@@ -351,7 +299,7 @@ class SqliteLedger:
             NotFound: there is no such batch.
         """
         with self._database.write() as connection:
-            _, state = _batch(connection, batch)
+            _, state = ledger_rows.batch_of(connection, batch)
             if (state, to) not in ledger_changes.BATCH_MOVES:
                 return state
             connection.execute("UPDATE batches SET state = ? WHERE batch = ?", (to, batch))
@@ -373,12 +321,12 @@ class SqliteLedger:
         notification: Notification | None = None,
     ) -> Changed:
         with self._database.write() as connection:
-            before = _row(connection, request)
+            before = ledger_rows.row_of(connection, request)
             decided = decide(before)
             if decided.verdict is Verdict.APPLIES:
-                _store_row(connection, decided.row)
+                ledger_rows.store_row(connection, decided.row)
                 if notification is not None:
-                    _store_notification(connection, notification)
+                    ledger_rows.store_notification(connection, notification)
         self._heard(before.record, decided.row.record)
         return Changed(decided.verdict, decided.row.record)
 
@@ -386,87 +334,3 @@ class SqliteLedger:
         waited = before is not None and before.queued_at is not None
         if after.queued_at is not None and not waited and self.queue_listener is not None:
             self.queue_listener()
-
-
-def _text(document: Document) -> str:
-    return document.to_json().decode()
-
-
-def _record(row: sqlite3.Row) -> RequestRecord:
-    return RequestRecord.from_json(row["document"])
-
-
-def _find_row(connection: sqlite3.Connection, request: str) -> Row | None:
-    found = connection.execute(
-        "SELECT document, place FROM requests WHERE request = ?", (request,)
-    ).fetchone()
-    if found is None:
-        return None
-    return Row(_record(found), from_iso(found["place"]) if found["place"] else None)
-
-
-def _row(connection: sqlite3.Connection, request: str) -> Row:
-    found = _find_row(connection, request)
-    if found is None:
-        raise NotFound(f"no request {request[:80]!r}", kind="request", name=request[:80])
-    return found
-
-
-def _store_row(connection: sqlite3.Connection, row: Row) -> None:
-    record = row.record
-    connection.execute(
-        "INSERT INTO requests VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
-        "ON CONFLICT (request) DO UPDATE SET document = excluded.document, "
-        "status = excluded.status, job = excluded.job, queued_at = excluded.queued_at, "
-        "place = excluded.place",
-        (
-            record.request,
-            _text(record),
-            record.given.tenant,
-            record.given.owner,
-            record.status,
-            record.job,
-            record.given.priority,
-            to_iso(record.created_at),
-            to_iso(record.queued_at) if record.queued_at else None,
-            to_iso(row.place) if row.place else None,
-        ),
-    )
-
-
-def _find_model(connection: sqlite3.Connection, owner: str, model: str) -> ModelRecord | None:
-    found = connection.execute(
-        "SELECT document FROM models WHERE owner = ? AND model = ?", (owner, model)
-    ).fetchone()
-    return None if found is None else ModelRecord.from_json(found["document"])
-
-
-def _store_model(connection: sqlite3.Connection, model: ModelRecord) -> None:
-    connection.execute(
-        "INSERT INTO models VALUES (?, ?, ?, ?) "
-        "ON CONFLICT (owner, model) DO UPDATE SET document = excluded.document",
-        (model.owner, model.model, _text(model), model.tenant),
-    )
-
-
-def _store_notification(connection: sqlite3.Connection, notification: Notification) -> None:
-    # An id is written once: what was told is not told differently later.
-    notification = ledger_changes.readable(notification)
-    connection.execute(
-        "INSERT INTO outbox VALUES (?, ?, ?, NULL) ON CONFLICT DO NOTHING",
-        (notification.id, _text(notification), to_iso(notification.created_at)),
-    )
-
-
-def _dispatch(connection: sqlite3.Connection) -> DispatchState:
-    found = connection.execute("SELECT epoch, doorbell FROM dispatch").fetchone()
-    return DispatchState(epoch=found["epoch"], doorbell=found["doorbell"])
-
-
-def _batch(connection: sqlite3.Connection, batch: str) -> tuple[Batch, BatchState]:
-    found = connection.execute(
-        "SELECT document, state FROM batches WHERE batch = ?", (batch,)
-    ).fetchone()
-    if found is None:
-        raise NotFound(f"no batch {batch[:80]!r}", kind="batch", name=batch[:80])
-    return Batch.from_json(found["document"]), BatchState(found["state"])

@@ -14,6 +14,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,26 @@ class LocalSettings:
     threads: int = field(default_factory=lambda: min(os.cpu_count() or 1, 4))
 
 
+@dataclass(frozen=True, slots=True)
+class StoppableClock:
+    """The platform's clock for tasks: a sleep ends when the platform stops."""
+
+    clock: Clock
+    stopping: threading.Event
+
+    def now(self) -> datetime:
+        """Return the time in UTC."""
+        return self.clock.now()
+
+    def monotonic_seconds(self) -> float:
+        """Return monotonic seconds."""
+        return self.clock.monotonic_seconds()
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep, at most until the platform stops."""
+        self.stopping.wait(max(0.0, seconds))
+
+
 class LocalPlatform:
     """Every port on SQLite, files and subprocesses; `start` and `stop` its threads."""
 
@@ -98,6 +119,7 @@ class LocalPlatform:
             sign=hmac_signer(self.secret),
             upload_url=settings.upload_url,
         )
+        self._stop = threading.Event()
         self._queue_changed = threading.Event()
         self.ledger = SqliteLedger(
             home / "ledger.sqlite3", clock=self.clock, queue_listener=self._queue_changed.set
@@ -140,10 +162,9 @@ class LocalPlatform:
             endpoint=self.endpoint,
             notifications=LoggedNotifications(home / "logs" / "notifications.jsonl"),
             executions=LocalExecutions(self.engine),
-            clock=self.clock,
+            clock=StoppableClock(self.clock, self._stop),
             settings=replace(settings.tasks, bucket_url=bucket_url),
         )
-        self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
@@ -183,14 +204,24 @@ class LocalPlatform:
         return {name: bind(name) for name in TASKS}
 
     def _pump(self) -> None:
-        """Wake the dispatcher when the queue changes, and once a minute in case a wake was lost."""
+        """Play the queue's stream and the one-minute schedule.
+
+        A change of the queue wakes the dispatcher. Every minute it is woken in case that was lost,
+        and notifications that nobody could deliver are tried again.
+        """
+        scheduled = True
         while not self._stop.is_set():
-            try:
-                TASKS["WakeDispatch"]({}, ports=self.ports)
-            except AtelierError:
-                log.exception("waking the dispatcher failed; it is tried again within a minute")
-            self._queue_changed.wait(SCHEDULE_SECONDS)
+            self._run_task("WakeDispatch", {"scheduled": True} if scheduled else {})
+            if scheduled:
+                self._run_task("Announce", {})
+            scheduled = not self._queue_changed.wait(SCHEDULE_SECONDS)
             self._queue_changed.clear()
+
+    def _run_task(self, name: str, given: Mapping[str, Any]) -> None:
+        try:
+            TASKS[name](given, ports=self.ports)
+        except AtelierError:
+            log.exception("%s failed; it is tried again within a minute", name)
 
     def _on_training_event(self, event: Mapping[str, Any]) -> None:
         """Play EventBridge: hand a training job's event to the settle task."""
