@@ -14,7 +14,8 @@ import pytest
 from atelier.contracts.clock import ManualClock
 from atelier.contracts.errors import ContractBroken, LedgerContention, ServiceUnavailable
 from atelier.contracts.status import Stamp, Status
-from infra.local.ledger import SCHEMA, SqliteLedger
+from infra.local.ledger import SqliteLedger
+from infra.local.ledger_rows import SCHEMA
 from infra.local.sqlite import Database
 from tests.contracts.people import JOB, NOON, at, request_record
 
