@@ -76,7 +76,7 @@ def fit_judge(
         peak: The highest learning rate.
     """
     device = images.device
-    network.to(device, memory_format=torch.channels_last).train()
+    network.to(device).train()
     held_out = min(HELD_OUT, len(images) // 4)
     optimiser = torch.optim.AdamW(network.parameters(), lr=peak, weight_decay=0.02)
     average = Average(network.parameters(), decay=0.998)
@@ -87,7 +87,7 @@ def fit_judge(
         rows = torch.randint(len(images) - held_out, (batch,), device=device)
         pictures = disturbed(to_unit(images[rows]))
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            logits = network(pictures.contiguous(memory_format=torch.channels_last))
+            logits = network(pictures)
         answers = labels[rows]
         losses = [
             F.cross_entropy(logits[name].float(), answers[:, place], ignore_index=UNSEEABLE)

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -71,7 +72,7 @@ class Nearest:
 
     Attributes:
         index: Which instance image.
-        distance: `picture_distance` to it; below `COPY_DISTANCE` it counts as a copy.
+        distance: how far it is by `copies`; below `COPY_DISTANCE` it counts as a copy.
     """
 
     index: int
@@ -83,8 +84,13 @@ class Nearest:
         return self.distance < COPY_DISTANCE
 
 
-COPY_DISTANCE = 0.10
-"""Below this a picture counts as a copy."""
+COPY_DISTANCE = 0.08
+"""Below this a picture counts as a copy.
+
+Measured over 21 subjects: an instance image after JPEG at quality 40, the VAE, 8 % more light, a
+mirror or a shift by two pixels is at most 0.059 away; new drawings of the same subject in the same
+places are at least 0.064 away (99 % of them 0.089), in other places at least 0.115.
+"""
 
 
 class Judge:
@@ -149,17 +155,31 @@ class Judge:
 
 
 def copies(images: Sequence[Image.Image], instance_images: Sequence[Image.Image]) -> list[Nearest]:
-    """For each image the nearest instance image, mirrored or not, and how far it is."""
-    mine = np.stack([_blurred(image) for image in images])
-    theirs = np.stack([_blurred(image) for image in instance_images])
-    both = np.stack([theirs, theirs[:, :, ::-1]])
-    distances = np.sqrt(((mine[:, None, None] - both[None]) ** 2).mean(axis=(3, 4, 5))).min(axis=1)
-    return [Nearest(int(row.argmin()), float(row.min())) for row in distances]
+    """For each image the nearest instance image and how far it is.
+
+    `distance(a, b) = min over mirror and shift of √mean (a - b')²` of both pictures at 64×64,
+    blurred over 3×3 pixels, colours between 0 and 1; the shift is up to two pixels each way.
+    """
+    mine = np.stack([_small(image) for image in images])
+    theirs = np.stack([_small(image) for image in instance_images])
+    inner = mine[:, _REACH:-_REACH, _REACH:-_REACH]
+    best = np.full((len(mine), len(theirs)), np.inf)
+    for candidates in (theirs, theirs[:, :, ::-1]):
+        for down in range(2 * _REACH + 1):
+            for across in range(2 * _REACH + 1):
+                window = candidates[:, down : down + _INNER, across : across + _INNER]
+                square = ((inner[:, None] - window[None]) ** 2).mean(axis=(2, 3, 4))
+                best = np.minimum(best, np.sqrt(square))
+    return [Nearest(int(row.argmin()), float(row.min())) for row in best]
 
 
-def _blurred(image: Image.Image) -> np.ndarray:
-    small = image.convert("RGB").resize((32, 32), Image.Resampling.BOX)
-    return np.asarray(small, dtype=np.float32) / 255
+_REACH = 2
+_INNER = PIXELS - 2 * _REACH
+
+
+def _small(image: Image.Image) -> NDArray[np.float32]:
+    small = image.convert("RGB").resize((PIXELS, PIXELS), Image.Resampling.BOX)
+    return np.asarray(small.filter(ImageFilter.BoxBlur(1)), dtype=np.float32) / np.float32(255)
 
 
 def _pixels(images: Sequence[Image.Image]) -> Tensor:

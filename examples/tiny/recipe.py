@@ -27,6 +27,7 @@ from examples.tiny.fit_unet import SNR_CAP
 from examples.tiny.fit_vae import encode
 from examples.tiny.fitting import pixels_of
 from examples.tiny.judge import Judge, copies
+from examples.tiny.networks import MODEL
 from examples.tiny.places import PLACES
 from examples.tiny.scenes import (
     NEW_PLACES,
@@ -36,9 +37,8 @@ from examples.tiny.scenes import (
     render,
     scenes_of,
 )
-from examples.tiny.subjects import MASCOT, Creature, unseen
+from examples.tiny.subjects import Creature, evaluated_subjects
 
-MODEL = Path(__file__).parent / "model"
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 FEED_FORWARD = ("ff.net.0.proj", "ff.net.2")
 CONVOLUTIONS = ("proj_in", "proj_out", "conv1", "conv2", "conv_in", "conv_out")
@@ -113,11 +113,6 @@ class Outcome:
     nearest: float
     seconds: float
     loss: float
-
-
-def evaluated_subjects() -> dict[str, Creature]:
-    """The mascot and the unseen subjects, by name."""
-    return {"mascot": MASCOT} | {f"unseen {i:02d}": each for i, each in enumerate(unseen())}
 
 
 def galleries(pictures: int = 8) -> dict[str, list[Image.Image]]:
@@ -298,7 +293,7 @@ def try_recipe(
         sheets.mkdir(parents=True, exist_ok=True)
         rows = [instance_images(subject)[: len(NEW_PLACES)], before]
         rows += [images[first::seeds] for first in range(seeds)]
-        contact_sheet(rows).save(sheets / f"{name.replace(' ', '-')}.png")
+        contact_sheet(rows).save(sheets / f"{name}.png")
     return Outcome(
         retrieval=sum(each == name for each in recognised) / len(images),
         likeness=sum(judge.likeness(images, subject)) / len(images),

@@ -152,3 +152,8 @@ def held_out_signatures() -> frozenset[tuple[str, str, str]]:
 def is_held_out(creature: Creature) -> bool:
     """Whether the creature shares body, colour and crest with one kept for evaluation."""
     return signature(creature) in held_out_signatures()
+
+
+def evaluated_subjects() -> dict[str, Creature]:
+    """The mascot and the unseen subjects, by name."""
+    return {"mascot": MASCOT} | {f"unseen-{i:02d}": each for i, each in enumerate(unseen(), 1)}
