@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from atelier.contracts import keys
@@ -26,6 +27,14 @@ PAGE = 1000
 _MISSING = frozenset({"NoSuchKey", "NotFound", "404"})
 
 
+def s3_client(session: Any) -> Any:
+    """Return an S3 client of a `boto3.Session` that signs upload forms with Signature Version 4.
+
+    boto3 signs presigned requests with version 2 unless told, which newer Regions and KMS refuse.
+    """
+    return session.client("s3", config=Config(signature_version="s3v4"))
+
+
 class S3Objects:
     """One bucket. S3 itself gives whole objects, atomic writes and strong reads."""
 
@@ -33,7 +42,7 @@ class S3Objects:
         """Bind a boto3 client to a bucket.
 
         Args:
-            s3: `boto3.client("s3")`.
+            s3: from `s3_client`.
             bucket: its name.
             clock: says for how long an upload form is signed.
         """

@@ -175,6 +175,13 @@ def read_or_refused(kind, written):
         return None, problem
 
 
+@by_name
+def test_what_is_no_object_is_no_document(kind):
+    for given_value in (None, [], "x", 1):
+        with pytest.raises(DocumentError):
+            kind.from_dict(given_value)
+
+
 STRANGE = [None, True, -1, 0, 10**400, 1.5, -0.0, "", "\ud800", "x" * 3000, [], [[]], {}, {"": {}}]
 
 

@@ -16,7 +16,7 @@ from infra.local.ledger import SqliteLedger
 from infra.local.objects import FileObjects
 from infra.local.upload_forms import hmac_signer
 from tasks.aws.ledger import DynamoLedger
-from tasks.aws.objects import S3Objects
+from tasks.aws.objects import S3Objects, s3_client
 from tasks.aws.tables import Tables
 from tasks.ports import Ledger, Objects
 
@@ -54,7 +54,7 @@ def aws_ledger(_folder: Path, clock: Clock) -> Iterator[Ledger]:
 @contextmanager
 def aws_objects(_folder: Path, clock: Clock) -> Iterator[Objects]:
     with mock_aws():
-        client = AWS.client("s3")
+        client = s3_client(AWS)
         client.create_bucket(Bucket="atelier")
         yield S3Objects(OneCallAtATime(client), bucket="atelier", clock=clock)
 
