@@ -101,13 +101,13 @@ def test_an_onboarding_cancelled_while_training_stops_and_leaves_no_model(
     studio: Studio,
 ) -> None:
     ada = studio.person("cancelled-training", "ada")
-    onboarding = ada.onboard(mascot_photos(), hyperparameters={"steps": 2000})
+    onboarding = ada.onboard(mascot_photos(), hyperparameters={"steps": 400})
     ada.wait(onboarding, lambda o: bool(o["progress"]) and o["progress"]["step"] > 0)
     assert ada.post(f"/v1/onboardings/{onboarding}/cancel", {})["status"] == "cancelled"
     stopped = ada.wait(onboarding, lambda o: o["progress"]["state"] == "stopped")
     while stopped["progress"]["state"] != "stopped":
         stopped = ada.read(onboarding)
-    assert stopped["progress"]["step"] < 2000
+    assert stopped["progress"]["step"] < 400
     assert ada.get("/v1/users/ada") == {"user_id": "ada", "models": [], "onboardings": []}
     wait_for_execution(studio, stopped["execution"], "FAILED")
     told = studio.notifications("cancelled-training")
@@ -176,7 +176,7 @@ def environment_of(process: Path) -> list[bytes]:
 def wait_for_execution(studio: Studio, name: str, status: str) -> Mapping[str, Any]:
     """Wait until an onboarding's execution has ended, and check how."""
     executions, clock = studio.platform.ports.executions, studio.platform.clock
-    for _ in range(600):
+    for _ in range(1200):
         execution = executions.describe("onboarding", name)
         if execution.status != "RUNNING":
             assert execution.status == status, execution
