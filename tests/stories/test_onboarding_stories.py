@@ -109,7 +109,7 @@ def test_an_onboarding_cancelled_while_training_stops_and_leaves_no_model(
         stopped = ada.read(onboarding)
     assert stopped["progress"]["step"] < 400
     assert ada.get("/v1/users/ada") == {"user_id": "ada", "models": [], "onboardings": []}
-    wait_for_execution(studio, stopped["execution"], "FAILED")
+    wait_for_execution(studio, stopped["execution"], "ABORTED")
     told = studio.notifications("cancelled-training")
     assert [t["type"] for t in told] == ["onboarding.cancelled"]
 

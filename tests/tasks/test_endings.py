@@ -149,14 +149,32 @@ def test_cancelling_what_does_not_exist_says_so(world):
         cancel.run({"request": "r" + "a" * 26}, ports=world.ports)
 
 
+def test_a_cancelled_person_is_told_and_the_execution_ends_at_once(world):
+    request = world.launched()
+    execution = world.read(request).execution
+    world.executions.start("onboarding", execution, {})
+    cancel.run({"request": request}, ports=world.ports)
+    assert world.executions.describe("onboarding", execution).status == "ABORTED"
+    assert [told.type for told in world.notifications.delivered] == ["onboarding.cancelled"]
+
+
+def test_an_execution_that_waits_for_its_launch_ends_through_its_own_failure_path(world):
+    request = world.queued()
+    execution = world.read(request).execution
+    world.executions.start("onboarding", execution, {})
+    cancel.run({"request": request}, ports=world.ports)
+    assert world.executions.describe("onboarding", execution).status == "RUNNING"
+    assert set(world.executions.failed) == {"token-1"}
+
+
 def test_announcing_delivers_the_requests_own_notification_once(world):
     mine, other = world.queued("a", execution="a"), world.queued("b", execution="b")
     for request in (mine, other):
-        cancel.run({"request": request}, ports=world.ports)
+        record(world, poisonous(), execution="", onboarding={"request": request})
     for _ in range(2):
         announce.run({"request": mine, "outcome": "failed"}, ports=world.ports)
     (told,) = world.notifications.delivered
-    assert (told.type, told.data["onboarding"]) == ("onboarding.cancelled", mine)
+    assert (told.type, told.data["onboarding"]) == ("onboarding.failed", mine)
     assert "photos" not in told.data
     assert len(world.ledger.undelivered(limit=9)) == 1
 
