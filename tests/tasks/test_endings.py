@@ -170,7 +170,8 @@ def test_an_execution_that_waits_for_its_launch_ends_through_its_own_failure_pat
 def test_announcing_delivers_the_requests_own_notification_once(world):
     mine, other = world.queued("a", execution="a"), world.queued("b", execution="b")
     for request in (mine, other):
-        record(world, poisonous(), execution="", onboarding={"request": request})
+        name = world.read(request).execution
+        record(world, poisonous(), name, onboarding={"request": request})
     for _ in range(2):
         announce.run({"request": mine, "outcome": "failed"}, ports=world.ports)
     (told,) = world.notifications.delivered
