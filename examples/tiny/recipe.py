@@ -77,18 +77,18 @@ class Recipe:
     rank: int = 16
     alpha_ratio: float = 1.0
     targets: str = "all"
-    peak: float = 2e-3
+    peak: float = 3e-3
     warm_up: int = 10
-    steps: int = 300
+    steps: int = 150
     batch: int = 4
-    captions: str = "place"
+    captions: str = "bare"
     prior: float = 0.0
     class_images: int = 8
     prior_rows: int = 1
     flip: bool = True
     weight_decay: float = 0.01
     snr_cap: float = SNR_CAP
-    guidance: float = 4.0
+    guidance: float = 2.5
     denoising_steps: int = 25
 
 

@@ -236,7 +236,7 @@ def save(pipeline: StableDiffusionPipeline, folder: Path) -> None:
     pipeline.save_pretrained(folder)
     for part in ("vae", "unet", "text_encoder"):
         halve(next((folder / part).glob("*.safetensors")))
-    for config in folder.glob("*/*config.json"):
+    for config in (folder / "model_index.json", *folder.glob("*/*config.json")):
         content = json.loads(config.read_text())
         kept = {name: value for name, value in content.items() if name not in _LOCAL_TRACES}
         config.write_text(json.dumps(kept, indent=2) + "\n")
@@ -261,7 +261,7 @@ def sample_sheet(
     *,
     per_prompt: int = 4,
     steps: int = 25,
-    guidance: float = 4.0,
+    guidance: float = 2.5,
 ) -> Image.Image:
     """A column of pictures for each of `SHOWN_PROMPTS`, drawn with fixed seeds."""
     device = pipeline.unet.device
