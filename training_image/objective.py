@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -23,6 +23,7 @@ class SlotRows:
         timesteps_R: int64 on the CPU.
         captions: R rows.
         min_snr_gamma: γ of the weighting; 0 switches it off.
+        of_rows: how many rows the slot has in this step, here and in other parts of the batch.
     """
 
     slot: int
@@ -31,13 +32,29 @@ class SlotRows:
     timesteps_R: Tensor  # noqa: N815 - shape suffix
     captions: Conditioning
     min_snr_gamma: float
+    of_rows: int
+
+    def __len__(self) -> int:
+        return len(self.timesteps_R)
+
+    def part(self, begin: int, end: int) -> SlotRows:
+        """Return the rows from `begin` to before `end`, still of the same whole."""
+        return replace(
+            self,
+            latents_RCHW=self.latents_RCHW[begin:end],
+            noise_RCHW=self.noise_RCHW[begin:end],
+            timesteps_R=self.timesteps_R[begin:end],
+            captions=self.captions.rows(range(begin, end)),
+        )
 
 
 def slot_losses(network: Network, bank: Bank, groups: Sequence[SlotRows]) -> Tensor:
     """Return the loss of every group, `[G]`; their sum's gradient is each slot's own.
 
+    A slot's loss is the mean over its rows, or its rows' part of it where others are elsewhere.
+
         z_t = √ā_t z_0 + √(1-ā_t) ε
-        loss[slot] = mean_r weight(t_r) · mean (p(z_t, t, text) - target)²
+        loss[slot] = Σ_r weight(t_r) · mean (p(z_t, t, text) - target)² / of_rows
 
     The target is ε, or `v = √ā_t ε - √(1-ā_t) z_0`. No row's loss depends on another slot's.
     Noise and errors are computed in float32 or wider, whatever the network computes in.
@@ -52,7 +69,7 @@ def slot_losses(network: Network, bank: Bank, groups: Sequence[SlotRows]) -> Ten
     target_NCHW = noise_NCHW
     if network.schedule.prediction is Prediction.V:
         target_NCHW = signal * noise_NCHW - spread * latents_NCHW
-    rows = bank.bind([group.slot for group in groups for _ in range(len(group.timesteps_R))])
+    rows = bank.bind([group.slot for group in groups for _ in range(len(group))])
     with bank.rows(rows):
         predicted_NCHW = network.denoise(
             noisy_NCHW.to(network.dtype),
@@ -63,11 +80,29 @@ def slot_losses(network: Network, bank: Bank, groups: Sequence[SlotRows]) -> Ten
     losses = []
     begin = 0
     for group in groups:
-        end = begin + len(group.timesteps_R)
+        end = begin + len(group)
         weight_R = snr_weights(network.schedule, group.timesteps_R, group.min_snr_gamma)
-        losses.append((weight_R.to(errors_N) * errors_N[begin:end]).mean())
+        losses.append((weight_R.to(errors_N) * errors_N[begin:end]).sum() / group.of_rows)
         begin = end
     return torch.stack(losses)
+
+
+def split_rows(groups: Sequence[SlotRows], parts: int) -> list[list[SlotRows]]:
+    """Cut a batch into at most `parts` parts of about as many rows, in order."""
+    most = -(-sum(len(group) for group in groups) // parts)
+    found: list[list[SlotRows]] = [[]]
+    room = most
+    for group in groups:
+        begin = 0
+        while begin < len(group):
+            if not room:
+                found.append([])
+                room = most
+            end = min(len(group), begin + room)
+            found[-1].append(group.part(begin, end) if end - begin < len(group) else group)
+            room -= end - begin
+            begin = end
+    return found
 
 
 def snr_weights(schedule: NoiseSchedule, timesteps_R: Tensor, gamma: float) -> Tensor:

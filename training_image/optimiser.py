@@ -7,6 +7,7 @@ slot that fails cannot reach its neighbours, not even by rounding.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -40,7 +41,7 @@ class SlotOptimiser:
     """Gradients and moments of a bank's slots, beside the bank's own weights.
 
     Attributes:
-        gradient_SP: of the last `backward`, laid out as the bank's storage.
+        gradient_SP: what was gathered last, laid out as the bank's storage.
         first_SP, second_SP: AdamW's moments, likewise.
     """
 
@@ -59,11 +60,19 @@ class SlotOptimiser:
                 self._leaves.append(stacked[name])
                 self._gradients.append(views[name])
 
-    def backward(self, losses_G: Tensor) -> None:
-        """Fill the gradients of the sum of the slots' losses: each slot's are its own."""
-        found = torch.autograd.grad(losses_G.sum(), self._leaves)
-        for place, gradient in zip(self._gradients, found, strict=True):
-            place.copy_(gradient)
+    def gradients(self, losses_G: Tensor) -> tuple[Tensor, ...]:
+        """Return the gradients of the sum of the slots' losses: each slot's are its own.
+
+        Nothing is changed: threads may ask for the gradients of different parts of a batch.
+        """
+        return torch.autograd.grad(losses_G.sum(), self._leaves)
+
+    def gather(self, parts: Sequence[tuple[Tensor, ...]]) -> None:
+        """Fill `gradient_SP` with the sum of what the parts of a batch gave, in their order."""
+        for place, first, *others in zip(self._gradients, *parts, strict=True):
+            place.copy_(first)
+            for other in others:
+                place.add_(other)
 
     def clear(self, slot: int) -> None:
         """Forget a slot's moments before it changes hands."""

@@ -18,7 +18,7 @@ from atelier.lora.adapter_file import read_adapter, write_adapter
 from atelier.lora.bank import Bank
 from atelier.lora.network import Network
 from atelier.lora.pictures import encode_png
-from atelier.lora.sampling import Drawing, draw
+from atelier.lora.sampling import Drawing, Hands, draw
 from atelier.lora.slot_file import write_slots
 from training_image.tree import CheckpointTree
 
@@ -36,6 +36,7 @@ class Studio:
         manifest: names the base model.
         clock: dates adapter.json.
         preview_denoising_steps: previews cost little.
+        hands: threads that share the drawing, or None.
     """
 
     network: Network
@@ -45,6 +46,7 @@ class Studio:
     manifest: TrainingManifest
     clock: Clock
     preview_denoising_steps: int
+    hands: Hands | None
 
     def preview(
         self, task: TrainingTask, slot: int, step: int, *, each_step: Callable[[int], None]
@@ -53,7 +55,7 @@ class Studio:
         prompts = task.samples or (SamplePrompt(prompt=task.instance_prompt),)
         quick = min(self.preview_denoising_steps, prompts[0].denoising_steps)
         drawing = self._drawing(task, prompts[0], slot, denoising_steps=quick)
-        [picture] = draw(self.network, self.bank, [drawing], each_step=each_step)
+        [picture] = draw(self.network, self.bank, [drawing], each_step=each_step, hands=self.hands)
         path = checkpoints.preview(self.host, task.request, step)
         self.tree.write(path, encode_png(picture))
         return path
@@ -67,7 +69,7 @@ class Studio:
             for prompt in task.samples
         ]
         paths = []
-        pictures = draw(self.network, self.bank, drawings, each_step=each_step)
+        pictures = draw(self.network, self.bank, drawings, each_step=each_step, hands=self.hands)
         for number, picture in enumerate(pictures):
             paths.append(checkpoints.sample(self.host, task.request, number))
             self.tree.write(paths[-1], encode_png(picture))

@@ -8,6 +8,7 @@ and says of every task that it waits, before torch is imported. Its exit code sp
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -94,7 +95,9 @@ def train(settings: TrainSettings, *, stop: threading.Event) -> str | None:
     )
     listener.start()
     try:
-        # Imported here: torch and diffusers take seconds, and progress.json is out already.
+        # Imported here: torch and diffusers take seconds, and progress.json is out already. A
+        # garbage collector that walks them while they are imported takes one more, and finds none.
+        gc.disable()
         from training_image.trainer import Trainer  # noqa: PLC0415
         from training_image.workshop import Doors, open_workshop  # noqa: PLC0415
 
@@ -102,6 +105,8 @@ def train(settings: TrainSettings, *, stop: threading.Event) -> str | None:
             objects=objects, tree=tree, reporter=reporter, control=control, clock=clock, stop=stop
         )
         workshop = open_workshop(settings, assignment, doors)
+        gc.freeze()
+        gc.enable()
         done = Trainer(assignment.tasks, workshop).run()
     finally:
         listening.set()
@@ -130,4 +135,7 @@ if __name__ == "__main__":
     # and nothing is ever fetched from a model hub.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # noqa: TID251 - composition root
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # noqa: TID251 - composition root
-    sys.exit(main(sys.argv[1:], os.environ))  # noqa: TID251 - composition root
+    code = main(sys.argv[1:], os.environ)  # noqa: TID251 - composition root
+    # Without this the interpreter walks all of torch once more before it leaves: a second.
+    gc.freeze()
+    sys.exit(code)

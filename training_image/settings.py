@@ -21,7 +21,7 @@ class TrainSettings:
         objects: address of the bucket, `s3://<bucket>/` or `file:///<folder>/`.
         base_models: folder with `<base id>/` in diffusers' layout.
         device: torch's name of the device, or `auto` for the GPU if there is one.
-        threads: torch's threads on a CPU.
+        threads: on a CPU, how many threads share the rows of a batch.
         slots: adapters trained at once.
         poll_seconds: between two looks at the control channel.
         report_seconds: between two progress.json of one state.
@@ -53,7 +53,7 @@ def from_environment(environment: Mapping[str, str]) -> TrainSettings:
     """Read the settings from environment variables.
 
     ATELIER_OBJECTS is needed; ATELIER_ML_ROOT, ATELIER_BASE_MODELS, ATELIER_TRAIN_DEVICE,
-    OMP_NUM_THREADS (torch's threads) and ATELIER_TRAIN_SLOTS have defaults.
+    OMP_NUM_THREADS (`threads`) and ATELIER_TRAIN_SLOTS have defaults.
 
     Raises:
         ValueError: a variable is missing or does not read; the message names it.

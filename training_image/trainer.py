@@ -32,7 +32,7 @@ from training_image.checkpoint import (
 from training_image.control import Reply
 from training_image.data import TaskData, prepare
 from training_image.draws import derived_seed, draw_step
-from training_image.objective import SlotRows, slot_losses
+from training_image.objective import SlotRows
 from training_image.optimiser import stride_of
 from training_image.workshop import Workshop
 
@@ -123,9 +123,7 @@ class Trainer:
         if not stays:
             return
         started = shop.clock.monotonic_seconds()
-        losses_G = slot_losses(shop.network, shop.bank, [self._rows(stay) for stay in stays])
-        shop.optimiser.backward(losses_G)
-        values = losses_G.tolist()
+        values = shop.crew.losses([self._rows(stay) for stay in stays])
         moving = [stay for stay, loss in zip(stays, values, strict=True) if math.isfinite(loss)]
         shop.optimiser.stride(
             [stride_of(stay.slot, stay.step, stay.task.hyperparameters) for stay in moving]
@@ -162,7 +160,13 @@ class Trainer:
         )
         latents, captions = stay.data.rows(draws.photos_R, draws.flips_R)
         return SlotRows(
-            stay.slot, latents, draws.noise_RCHW, draws.timesteps_R, captions, tuned.min_snr_gamma
+            slot=stay.slot,
+            latents_RCHW=latents,
+            noise_RCHW=draws.noise_RCHW,
+            timesteps_R=draws.timesteps_R,
+            captions=captions,
+            min_snr_gamma=tuned.min_snr_gamma,
+            of_rows=tuned.batch_size,
         )
 
     def _settle_step(self) -> None:

@@ -9,6 +9,7 @@ from threading import Event
 
 import torch
 
+from atelier.contracts.base_models import folder_digest
 from atelier.contracts.clock import Clock
 from atelier.contracts.errors import ContractBroken
 from atelier.contracts.manifest import TrainingTask
@@ -19,6 +20,7 @@ from atelier.lora.families import load_network
 from atelier.lora.network import Network
 from training_image.assignment import Assignment
 from training_image.control import ControlChannel
+from training_image.crew import Crew
 from training_image.objects import Objects
 from training_image.optimiser import SlotOptimiser
 from training_image.outputs import Studio
@@ -35,6 +37,7 @@ class Workshop:
 
     Attributes:
         network, bank, optimiser: on the device.
+        crew: takes batches forwards and backwards.
         studio: draws and writes outputs.
         objects: where photos come from.
         tree, host: where files go.
@@ -48,6 +51,7 @@ class Workshop:
     network: Network
     bank: Bank
     optimiser: SlotOptimiser
+    crew: Crew
     studio: Studio
     objects: Objects
     tree: CheckpointTree
@@ -79,7 +83,7 @@ def open_workshop(settings: TrainSettings, assignment: Assignment, doors: Doors)
     """Load the base model and make room for the widest of this host's tasks.
 
     Raises:
-        ContractBroken: the base model is missing or does not load.
+        ContractBroken: the base model is missing, another than the manifest's, or does not load.
     """
     manifest = assignment.manifest
     folder = settings.base_models / manifest.base
@@ -88,8 +92,15 @@ def open_workshop(settings: TrainSettings, assignment: Assignment, doors: Doors)
             f"base model {manifest.base} is not in this image: {folder} is no folder",
             where=str(folder),
         )
-    torch.set_num_threads(settings.threads)
+    if manifest.base_digest and (found := folder_digest(folder)) != manifest.base_digest:
+        raise ContractBroken(
+            f"base model {manifest.base} in {folder} has the digest {found}; the manifest wants "
+            f"{manifest.base_digest}, so its adapters would not fit the endpoint's",
+            where=str(folder),
+        )
     device = choose_device(settings.device)
+    workers = settings.threads if device.type == "cpu" else 1
+    torch.set_num_threads(1)  # the crew's workers are the threads
     network = load_network(folder, device=device, dtype=compute_dtype(device))
     rank, targets = widest(assignment.tasks)
     bank = bank_for(network, targets, slots=settings.slots, rank=rank, dtype=torch.float32)
@@ -101,6 +112,8 @@ def open_workshop(settings: TrainSettings, assignment: Assignment, doors: Doors)
         bank.slots,
         bank.rank,
     )
+    optimiser = SlotOptimiser(bank)
+    crew = Crew(network, bank, optimiser, workers=workers)
     studio = Studio(
         network=network,
         bank=bank,
@@ -109,11 +122,13 @@ def open_workshop(settings: TrainSettings, assignment: Assignment, doors: Doors)
         manifest=manifest,
         clock=doors.clock,
         preview_denoising_steps=settings.preview_denoising_steps,
+        hands=crew.hands,
     )
     return Workshop(
         network=network,
         bank=bank,
-        optimiser=SlotOptimiser(bank),
+        optimiser=optimiser,
+        crew=crew,
         studio=studio,
         objects=doors.objects,
         tree=doors.tree,

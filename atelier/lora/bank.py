@@ -10,6 +10,7 @@ and measuring a slot are single operations.
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -81,6 +82,12 @@ class Rows:
         return len(self.scale_N)
 
 
+class _Bound(threading.local):
+    """The rows that the denoiser is run on in this thread."""
+
+    rows: Rows | None = None
+
+
 class Bank:
     """Slots 0 … S-1 for adapters, and the empty slot S.
 
@@ -114,7 +121,7 @@ class Bank:
         self.storage_SP = torch.zeros(slots + 1, self._width(), device=self.device, dtype=dtype)
         self.scale = torch.zeros(slots + 1, device=self.device, dtype=dtype)
         self.A, self.B = self.views_of(self.storage_SP)
-        self._rows: Rows | None = None
+        self._bound = _Bound()
 
     def _width(self) -> int:
         return sum(math.prod(s.a) + math.prod(s.b) for s in self.shapes.values())
@@ -228,12 +235,15 @@ class Bank:
 
     @contextmanager
     def rows(self, rows: Rows) -> Iterator[None]:
-        """Run the denoiser on a batch whose rows are bound so; outside, adapters are an error."""
-        before, self._rows = self._rows, rows
+        """Run the denoiser on a batch whose rows are bound so; outside, adapters are an error.
+
+        A binding holds in its own thread, so that threads may run batches of their own at once.
+        """
+        before, self._bound.rows = self._bound.rows, rows
         try:
             yield
         finally:
-            self._rows = before
+            self._bound.rows = before
 
     def bound_to(self, count: int) -> Rows:
         """Return the binding of the batch at hand, which has `count` rows.
@@ -242,10 +252,11 @@ class Bank:
             ValueError: none is bound, or one of another size: guessing could draw with another
                 person's adapter.
         """
-        if self._rows is None or len(self._rows) != count:
-            bound = "no rows" if self._rows is None else f"{len(self._rows)} rows"
+        rows = self._bound.rows
+        if rows is None or len(rows) != count:
+            bound = "no rows" if rows is None else f"{len(rows)} rows"
             raise ValueError(f"a batch of {count} rows with {bound} bound; use `bank.rows(…)`")
-        return self._rows
+        return rows
 
     def _check(self, slot: int) -> None:
         if not 0 <= slot < self.slots:

@@ -9,7 +9,9 @@ noise comes from a generator of the row's own on the CPU.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 
 import torch
@@ -103,8 +105,22 @@ def begin(network: Network, drawings: Sequence[Drawing]) -> list[Row]:
     return rows
 
 
-@torch.no_grad()
-def advance(network: Network, bank: Bank | None, rows: Sequence[Row]) -> None:
+@dataclass(frozen=True, slots=True)
+class Hands:
+    """Threads that share the rows of a denoising step: on a small CPU twice as fast as one.
+
+    Attributes:
+        pool: runs the parts.
+        count: into how many parts a batch is cut.
+    """
+
+    pool: Executor
+    count: int
+
+
+def advance(
+    network: Network, bank: Bank | None, rows: Sequence[Row], *, hands: Hands | None = None
+) -> None:
     """Make one denoising step of every row, in place; rows of one size share a batch.
 
     Raises:
@@ -113,26 +129,22 @@ def advance(network: Network, bank: Bank | None, rows: Sequence[Row]) -> None:
     if any(row.left < 1 for row in rows):
         raise ValueError("a row is finished; `finish` it and leave it out")
     for _, same in groupby(sorted(rows, key=_size), key=_size):
-        _advance_batch(network, bank, list(same))
+        _advance_batch(network, bank, list(same), hands)
 
 
-def _advance_batch(network: Network, bank: Bank | None, rows: list[Row]) -> None:
+def _advance_batch(
+    network: Network, bank: Bank | None, rows: list[Row], hands: Hands | None
+) -> None:
     """`p = p_negative + guidance · (p_positive - p_negative)`, then each row's own step."""
-    guided = [row for row in rows if row.negative is not None]
-    batch = rows + guided  # conditional rows first, then the negatives of the guided ones
-    z_NCHW = torch.stack([row.course.scaled(row.done, row.latent_CHW) for row in batch])
-    t_N = torch.tensor([row.course.timesteps[row.done] for row in batch], device=network.device)
-    texts = [row.positive for row in rows] + [row.negative for row in guided if row.negative]
-    arguments = (z_NCHW.to(network.dtype), t_N, Conditioning.join(texts))
-    if bank is None:
-        predicted_NCHW = network.denoise(*arguments)
+    asked = [(row, row.positive) for row in rows]  # conditional rows first, then the negatives
+    asked += [(row, row.negative) for row in rows if row.negative is not None]
+    if hands is None:
+        predictions = _predict(network, bank, asked)
     else:
-        bound = bank.bind(
-            [row.drawing.slot for row in batch], [row.drawing.factor for row in batch]
-        )
-        with bank.rows(bound):
-            predicted_NCHW = network.denoise(*arguments)
-    predictions = list(predicted_NCHW.to(rows[0].latent_CHW.dtype))
+        most = -(-len(asked) // hands.count)
+        parts = [asked[begin : begin + most] for begin in range(0, len(asked), most)]
+        done = hands.pool.map(partial(_predict, network, bank), parts)
+        predictions = [prediction for part in done for prediction in part]
     negatives = iter(predictions[len(rows) :])
     for row, positive in zip(rows, predictions, strict=False):
         prediction = positive
@@ -141,6 +153,25 @@ def _advance_batch(network: Network, bank: Bank | None, rows: list[Row]) -> None
             prediction = negative + row.drawing.guidance * (positive - negative)
         row.latent_CHW = row.course.step(row.done, row.latent_CHW, prediction)
         row.done += 1
+
+
+@torch.no_grad()
+def _predict(
+    network: Network, bank: Bank | None, asked: Sequence[tuple[Row, Conditioning]]
+) -> list[Tensor]:
+    """Return what the denoiser predicts for every row under the text beside it, `[C, H, W]`."""
+    rows = [row for row, _ in asked]
+    z_NCHW = torch.stack([row.course.scaled(row.done, row.latent_CHW) for row in rows])
+    t_N = torch.tensor([row.course.timesteps[row.done] for row in rows], device=network.device)
+    text = Conditioning.join([text for _, text in asked])
+    if bank is None:
+        predicted_NCHW = network.denoise(z_NCHW.to(network.dtype), t_N, text)
+    else:
+        drawings = [row.drawing for row in rows]
+        bound = bank.bind([own.slot for own in drawings], [own.factor for own in drawings])
+        with bank.rows(bound):
+            predicted_NCHW = network.denoise(z_NCHW.to(network.dtype), t_N, text)
+    return list(predicted_NCHW.to(z_NCHW.dtype))
 
 
 @torch.no_grad()
@@ -158,6 +189,7 @@ def draw(
     *,
     each_step: Callable[[int], None] | None = None,
     most_rows: int = 8,
+    hands: Hands | None = None,
 ) -> list[Tensor]:
     """Draw all images, `most_rows` at a time.
 
@@ -168,6 +200,7 @@ def draw(
         each_step: called after every denoising step with the number of images under way; whatever
             it raises ends the drawing.
         most_rows: images in one batch.
+        hands: threads that share the rows, or None.
 
     Returns:
         uint8 `[H, W, 3]` on the CPU, in the order of `drawings`.
@@ -176,7 +209,7 @@ def draw(
     for first in range(0, len(drawings), most_rows):
         rows = begin(network, drawings[first : first + most_rows])
         while under_way := [row for row in rows if row.left]:
-            advance(network, bank, under_way)
+            advance(network, bank, under_way, hands=hands)
             if each_step is not None:
                 each_step(len(under_way))
         for number, row in enumerate(rows, first):

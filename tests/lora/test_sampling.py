@@ -1,5 +1,6 @@
 """Sampling: the same pictures as diffusers draws, in batches of strangers."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from atelier.lora.banked import bank_for
 from atelier.lora.courses import course_of, ddim_course
 from atelier.lora.network import Network, NoiseSchedule, Prediction
 from atelier.lora.pictures import decode_square, encode_jpeg, encode_png
-from atelier.lora.sampling import Drawing, advance, begin, draw, finish
+from atelier.lora.sampling import Drawing, Hands, advance, begin, draw, finish
 from tests.lora.networks import network, save_pipeline
 from tests.lora.test_bank import weights
 
@@ -195,6 +196,15 @@ def test_strangers_in_one_batch_get_the_pictures_they_get_alone(three):
         [alone] = draw(*three, [drawing])
         assert (picture.int() - alone.int()).abs().max() <= 1
     assert together[4].shape == (16, 24, 3)
+
+
+@pytest.mark.parametrize("count", [2, 3, 20])
+def test_hands_that_share_the_rows_draw_the_same_pictures(three, count):
+    together = draw(*three, STRANGERS)
+    with ThreadPoolExecutor(count) as pool:
+        shared = draw(*three, STRANGERS, hands=Hands(pool, count))
+    for one, other in zip(together, shared, strict=True):
+        assert (one.int() - other.int()).abs().max() <= 1
 
 
 def test_a_row_that_joins_later_gets_the_picture_it_gets_alone(three):

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from atelier.contracts.settings import Hyperparameters, Schedule, Targets
 from atelier.lora.banked import bank_for
 from atelier.lora.families import load_network
-from atelier.lora.network import NoiseSchedule, Prediction
+from atelier.lora.network import Conditioning, NoiseSchedule, Prediction
 from tests.lora.networks import save_pipeline
+from training_image.crew import Crew
 from training_image.draws import derived_seed, draw_step
-from training_image.objective import SlotRows, slot_losses, snr_weights
+from training_image.objective import SlotRows, slot_losses, snr_weights, split_rows
 from training_image.optimiser import SlotOptimiser, learning_rate, stride_of
 
 TUNED = Hyperparameters(
@@ -131,6 +132,7 @@ def rows_of(network, slot, seed, rows=3, gamma=5.0):
         draws.timesteps_R,
         network.encode_prompts(["zorp"] * rows),
         gamma,
+        rows,
     )
 
 
@@ -171,9 +173,10 @@ def test_ten_steps_equal_peft_and_torchs_adamw(base_folder):
             layer.lora_B["default"].weight.zero_()
     adamw = torch.optim.AdamW(parameters, weight_decay=TUNED.weight_decay)
     optimiser = SlotOptimiser(bank)
+    crew = Crew(ours, bank, optimiser, workers=1)
     for step in range(10):
         group = rows_of(ours, 0, step)
-        optimiser.backward(slot_losses(ours, bank, [group]))
+        crew.losses([group])
         optimiser.stride([stride_of(0, step, TUNED)])
 
         kept = ours.schedule.alphas_cumprod[group.timesteps_R].float()[:, None, None, None]
@@ -194,14 +197,15 @@ def test_ten_steps_equal_peft_and_torchs_adamw(base_folder):
         assert torch.allclose(bank.B[name][0], b.view_as(bank.B[name][0]), atol=1e-6)
 
 
-def trained(network, bank, optimiser, tasks, steps=12):
-    """Train (slot, seed, rows, first step) for some steps, ragged; return nothing but the bank."""
+def trained(network, bank, optimiser, tasks, *, steps=12, workers=1):
+    """Train (slot, seed, rows, first step) for some steps, ragged; the bank has the result."""
+    crew = Crew(network, bank, optimiser, workers=workers)
     for moment in range(steps):
         here = [task for task in tasks if moment >= task[3]]
         if not here:
             continue
         groups = [rows_of(network, slot, 100 * seed + moment, rows) for slot, seed, rows, _ in here]
-        optimiser.backward(slot_losses(network, bank, groups))
+        crew.losses(groups)
         optimiser.stride([stride_of(slot, moment - first, TUNED) for slot, _, _, first in here])
 
 
@@ -225,6 +229,34 @@ def test_packed_equals_alone_in_double_precision(base_folder):
         trained(alone_network, alone, alone_optimiser, [task])
         packed_P, alone_P = bank.storage_SP[task[0]], alone.storage_SP[task[0]]
         assert (packed_P - alone_P).norm() < 1e-12 * alone_P.norm()
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+def test_a_crew_of_any_size_learns_the_same(base_folder, workers):
+    network, bank, optimiser = double_bank(base_folder, PACKED)
+    trained(network, bank, optimiser, PACKED)
+    other_network, other, other_optimiser = double_bank(base_folder, PACKED)
+    trained(other_network, other, other_optimiser, PACKED, workers=workers)
+    assert (bank.storage_SP - other.storage_SP).norm() < 1e-12 * bank.storage_SP.norm()
+
+
+@given(st.lists(st.integers(1, 6), min_size=1, max_size=5), st.integers(1, 7))
+@settings(max_examples=40, deadline=None)
+def test_a_split_batch_has_all_rows_in_order_in_few_parts(counts, parts):
+    noise = torch.arange(sum(counts))[:, None, None, None]
+    texts = Conditioning(torch.arange(sum(counts)).view(-1, 1, 1))
+    groups = [
+        SlotRows(slot, own, own, own.flatten(), texts.rows(own.flatten().tolist()), 0.0, len(own))
+        for slot, own in enumerate(noise.split(counts))
+    ]
+    cut = split_rows(groups, parts)
+    assert 1 <= len(cut) <= parts
+    flat = [group for part in cut for group in part]
+    assert torch.cat([group.timesteps_R for group in flat]).tolist() == list(range(sum(counts)))
+    assert [int(t) for group in flat for t in group.captions.tokens_NTD.flatten()] == [
+        *range(sum(counts))
+    ]
+    assert all(group.of_rows == counts[group.slot] for group in flat)
 
 
 def test_a_neighbours_nan_changes_not_one_bit(base_folder):
