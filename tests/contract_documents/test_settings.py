@@ -183,3 +183,11 @@ def test_a_base_models_digest_leaves_out_what_is_for_people(folder):
     (folder / ".cache/x").write_bytes(b"x")
 
     assert folder_digest(folder) == before
+
+
+def test_a_base_model_of_the_repository_has_the_digest_that_the_registry_says() -> None:
+    root = Path(__file__).resolve().parents[2]
+    here = [base for base in BASE_MODELS.values() if (root / base.source).is_dir()]
+    assert [base.id for base in here] == ["tiny"]
+    for base in here:
+        assert folder_digest(root / base.source) == base.digest, base.id
