@@ -31,12 +31,17 @@ log = logging.getLogger(__name__)
 Task = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 
+class PlatformStopping(Exception):
+    """The platform goes down while a task sleeps: the task ends there, as with its process."""
+
+
 @dataclass(slots=True)
 class TaskThreads:
     """Runs Lambda-backed tasks on threads of this process, as Lambda would run their handlers.
 
     `tasks` maps a function's name to its task, ports already bound. An error of the tree leaves
-    under its class name; anything else under its own, like a Lambda function's unhandled error.
+    under its class name; anything else under its own, like a Lambda function's unhandled error. A
+    task that ends with `PlatformStopping` reports nothing: the next process issues its call again.
     """
 
     tasks: Mapping[str, Task]
@@ -70,6 +75,8 @@ class TaskThreads:
             outcome = TaskSuccess(dict(self.tasks[call.function](call.payload)))
         except AtelierError as error:
             report(TaskFailure(error=error.name(), cause=cause_of(failure_of(error))))
+        except PlatformStopping:
+            log.info("task %s stays open in %s", call.function, call.execution_arn)
         except Exception as error:
             log.exception("task %s failed in %s", call.function, call.execution_arn)
             cause = json.dumps({"errorType": type(error).__name__, "errorMessage": str(error)})

@@ -29,7 +29,7 @@ from atelier.contracts.container import (
 )
 from atelier.contracts.errors import AtelierError
 from infra.local.endpoint import EndpointHost
-from infra.local.executions import LocalExecutions, TaskThreads
+from infra.local.executions import LocalExecutions, PlatformStopping, TaskThreads
 from infra.local.ledger import SqliteLedger
 from infra.local.notifications import LoggedNotifications
 from infra.local.objects import FileObjects
@@ -69,7 +69,7 @@ class LocalSettings:
 
 @dataclass(frozen=True, slots=True)
 class StoppableClock:
-    """The platform's clock for tasks: a sleep ends when the platform stops."""
+    """The platform's clock for tasks: a sleep ends when the platform stops, its task with it."""
 
     clock: Clock
     stopping: threading.Event
@@ -83,8 +83,14 @@ class StoppableClock:
         return self.clock.monotonic_seconds()
 
     def sleep(self, seconds: float) -> None:
-        """Sleep, at most until the platform stops."""
-        self.stopping.wait(max(0.0, seconds))
+        """Sleep, at most until the platform stops.
+
+        Raises:
+            PlatformStopping: it stops. Going on would be working without the pauses that were
+                asked for.
+        """
+        if self.stopping.wait(max(0.0, seconds)):
+            raise PlatformStopping
 
 
 class LocalPlatform:
