@@ -77,9 +77,9 @@ class Recipe:
     rank: int = 16
     alpha_ratio: float = 1.0
     targets: str = "all"
-    peak: float = 3e-3
+    peak: float = 5e-3
     warm_up: int = 10
-    steps: int = 150
+    steps: int = 100
     batch: int = 4
     captions: str = "bare"
     prior: float = 0.0
