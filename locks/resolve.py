@@ -35,7 +35,8 @@ def resolve(target: str, extras: list[str]) -> None:
         # A local version (+cpu) names a build that exists on one machine only.
         re.sub(r"\+\w+", "", line)
         for line in done.stdout.splitlines()
-        if re.match(r"[a-z0-9]", line, re.IGNORECASE)
+        # The project itself, which its extras name, would be pinned to this checkout's folder.
+        if re.match(r"[a-z0-9]", line, re.IGNORECASE) and " @ " not in line
     ]
     head = f"# Resolved from pyproject.toml [{', '.join(extras)}] by `make locks`.\n"
     (ROOT / target).write_text(head + "\n".join(pins) + "\n")
