@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from atelier.contracts import ids
 from atelier.contracts.dataset import Dataset
 from atelier.contracts.errors import (
     AlreadyExists,
-    IdempotencyConflict,
     InvalidRequest,
     LedgerContention,
     NotFound,
@@ -94,7 +92,7 @@ def _find_or_create(asked: OnboardingRequest, execution: str, *, ports: Ports) -
             )
         )
         if record.execution != execution:
-            _check_same(record.given, asked)
+            record.given.check_same(asked)
             if record.status in {Status.FAILED, Status.CANCELLED}:
                 _check_newer(record, execution)
                 # Starting the same request again is the person's word that it be retried.
@@ -113,18 +111,6 @@ def _find_or_create(asked: OnboardingRequest, execution: str, *, ports: Ports) -
             raise ended(record)
         return record
     raise LedgerContention(f"request {asked.request} changed hands {WRITES} times")
-
-
-def _check_same(stored: OnboardingRequest, asked: OnboardingRequest) -> None:
-    # Times and consent are set anew at each start; everything else is the caller's word.
-    same = replace(
-        asked, created_at=stored.created_at, deadline=stored.deadline, consent=stored.consent
-    )
-    if stored != same:
-        raise IdempotencyConflict(
-            f"the idempotency key of request {stored.request} came again with another input",
-            request=stored.request,
-        )
 
 
 def _check_newer(record: RequestRecord, execution: str) -> None:

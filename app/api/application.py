@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -12,11 +13,21 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from app.api import models, onboardings, problems, uploads
-from app.api.shapes import Health
+from app.api.shapes import Health, Problem
 from atelier.contracts.errors import AtelierError
 from tasks.ports import Ports
 
 DESCRIPTION = "A model of their own for every end user: upload photos, onboard, draw."
+
+
+class _Application(FastAPI):
+    """FastAPI, whose OpenAPI tells what every error answers with: a problem document."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the document."""
+        document = super().openapi()
+        document["components"]["schemas"]["Problem"] = Problem.model_json_schema()
+        return document
 
 
 def create_app(*, ports: Ports, secret: bytes, allowed_hosts: Sequence[str] = ("*",)) -> FastAPI:
@@ -28,7 +39,7 @@ def create_app(*, ports: Ports, secret: bytes, allowed_hosts: Sequence[str] = ("
         allowed_hosts: Host headers that are answered; the local platform names loopback only, so
             that no web page can reach it under another name.
     """
-    app = FastAPI(
+    app = _Application(
         title="Atelier",
         version=version("atelier-personal-models"),
         description=DESCRIPTION,
@@ -41,6 +52,7 @@ def create_app(*, ports: Ports, secret: bytes, allowed_hosts: Sequence[str] = ("
     app.add_exception_handler(AtelierError, problems.on_atelier_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(Exception, _on_defect)
     app.include_router(uploads.router)
     app.include_router(onboardings.router)
     app.include_router(models.router)
@@ -54,34 +66,42 @@ def _health(request: Request) -> Health:
 
 
 def _on_validation_error(_: Request, error: Exception) -> JSONResponse:
-    """Answer a body or parameter that pydantic refused, naming the first field."""
+    """Answer a body or parameter that pydantic refused, naming each field."""
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for that class
-    found = [
-        {"where": ".".join(str(p) for p in e["loc"][1:]) or str(e["loc"][0]), "problem": e["msg"]}
-        for e in error.errors()
-    ]
-    detail = "; ".join(f"{f['where']}: {f['problem']}" for f in found[:5])
-    return _problem(
+    found = [_refused_field(told) for told in error.errors()]
+    return problems.answer(
         400,
         "InvalidRequest",
-        detail,
+        "; ".join(f"{f['where']}: {f['problem']}" for f in found[:5]),
         "Correct the named fields and send the request again.",
-        fields=found,
+        {"fields": found},
     )
+
+
+def _refused_field(told: Mapping[str, Any]) -> dict[str, str]:
+    place, *inner = told["loc"]
+    if told["type"] == "json_invalid":
+        problem = f"no readable JSON: {told['ctx']['error']} at character {inner[0]}"
+        return {"where": str(place), "problem": problem}
+    given = told["input"]
+    found = f", found {given!r:.80}" if isinstance(given, str | int | float) else ""
+    return {"where": ".".join(map(str, inner)) or str(place), "problem": f"{told['msg']}{found}"}
 
 
 def _on_http_exception(_: Request, error: Exception) -> JSONResponse:
     """Answer what the framework refuses: unknown paths and methods."""
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for that class
     code = {404: "NotFound", 405: "MethodNotAllowed"}.get(error.status_code, "Refused")
-    return _problem(
-        error.status_code, code, str(error.detail), "GET /openapi.json lists every path and method."
-    )
+    do = "GET /openapi.json lists every path and method."
+    return problems.answer(error.status_code, code, str(error.detail), do, {})
 
 
-def _problem(status: int, code: str, detail: str, do: str, **facts: object) -> JSONResponse:
-    return JSONResponse(
-        problems.body(status, code, detail, do, facts),
-        status_code=status,
-        media_type="application/problem+json",
+def _on_defect(_: Request, _error: Exception) -> JSONResponse:
+    """Answer what nobody expected without its inner words; they go to the log."""
+    return problems.answer(
+        500,
+        "InternalError",
+        "the platform failed in a way that it does not know",
+        "Try again; if it happens again, the platform's log says why.",
+        {},
     )

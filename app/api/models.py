@@ -6,16 +6,24 @@ from fastapi import APIRouter
 
 from app.api import views
 from app.api.given import Given, Who
+from app.api.problems import EVERYWHERE, responses
 from app.api.shapes import Generate, Generated, Image, ModelPage, UserView
 from atelier.contracts import ids, keys
 from atelier.contracts.documents import DocumentError
-from atelier.contracts.errors import ContractBroken, InvalidRequest, NotFound
+from atelier.contracts.errors import (
+    ContractBroken,
+    InvalidRequest,
+    ModelNotReady,
+    NotFound,
+    ServiceUnavailable,
+    Throttled,
+)
 from atelier.contracts.generation import GenerateRequest, GenerateResponse
 from atelier.contracts.records import ModelRecord
 from atelier.contracts.status import TERMINAL, Status
 from tasks.ports import Ports
 
-router = APIRouter(prefix="/v1", tags=["models"])
+router = APIRouter(prefix="/v1", tags=["models"], responses=EVERYWHERE)
 UNFINISHED = frozenset(Status) - TERMINAL
 MAX_RESPONSE_BYTES = 64 * 1024 * 1024
 
@@ -45,7 +53,11 @@ def list_models(ports: Given, who: Who, user_id: str | None = None) -> ModelPage
     return ModelPage(items=[views.model(m) for m in found])
 
 
-@router.post("/models/{model}/images", summary="Draw images with a model")
+@router.post(
+    "/models/{model}/images",
+    summary="Draw images with a model",
+    responses=responses(Throttled, ModelNotReady, ServiceUnavailable, ContractBroken),
+)
 def generate(model: str, body: Generate, ports: Given, who: Who) -> Generated:
     """Draws with the model's current version on the shared endpoint."""
     owner = who.owner(body.user_id)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
@@ -11,10 +10,11 @@ from fastapi import APIRouter, Header, Query, Response
 from app.api import views
 from app.api.given import Given, Who
 from app.api.keys import Caller
+from app.api.problems import EVERYWHERE, responses
 from app.api.shapes import NewOnboarding, OnboardingPage, OnboardingView
 from app.api.uploads import read_complete
 from atelier.contracts import checkpoints, ids, keys
-from atelier.contracts.documents import DocumentError, encode
+from atelier.contracts.documents import encode
 from atelier.contracts.errors import (
     AlreadyExists,
     IdempotencyConflict,
@@ -22,16 +22,15 @@ from atelier.contracts.errors import (
     NotFound,
     ObjectMissing,
 )
-from atelier.contracts.progress import Progress
 from atelier.contracts.records import RequestRecord
-from atelier.contracts.request import OnboardingInput, OnboardingRequest, SamplePrompt, normalise
+from atelier.contracts.request import OnboardingInput, SamplePrompt, normalise
 from atelier.contracts.status import Status
 from tasks import cancel
-from tasks.ports import Objects, Ports
+from tasks.attempts import read_progress
+from tasks.ports import Ports
 
-router = APIRouter(prefix="/v1/onboardings", tags=["onboardings"])
+router = APIRouter(prefix="/v1/onboardings", tags=["onboardings"], responses=EVERYWHERE)
 MAX_IMAGE_BYTES = 16 * 1024 * 1024
-MAX_PROGRESS_BYTES = 64 * 1024
 IdempotencyKey = Annotated[
     str | None,
     Header(max_length=255, description="The same key and input are the same onboarding."),
@@ -42,7 +41,10 @@ IdempotencyKey = Annotated[
     "",
     status_code=202,
     summary="Start an onboarding",
-    responses={200: {"model": OnboardingView, "description": "It was started before."}},
+    responses={
+        200: {"model": OnboardingView, "description": "It was started before."},
+        **responses(AlreadyExists, IdempotencyConflict),
+    },
 )
 def start(
     body: NewOnboarding,
@@ -75,7 +77,7 @@ def start(
         )
     )
     if not new:
-        _check_same(record.given, request)
+        record.given.check_same(request)
         response.status_code = 200
     try:
         ports.executions.start("onboarding", name, encode(given))
@@ -187,26 +189,5 @@ def _input(
     )
 
 
-def _check_same(stored: OnboardingRequest, again: OnboardingRequest) -> None:
-    # Times and consent are set by us at each call; everything else is the caller's word.
-    if stored != replace(
-        again, created_at=stored.created_at, deadline=stored.deadline, consent=stored.consent
-    ):
-        raise IdempotencyConflict(
-            f"the Idempotency-Key of onboarding {stored.request} came again with another input",
-            request=stored.request,
-        )
-
-
 def _view(record: RequestRecord, ports: Ports) -> OnboardingView:
-    return views.onboarding(record, _progress(record, ports.objects))
-
-
-def _progress(record: RequestRecord, objects: Objects) -> Progress | None:
-    if record.job is None or record.host is None:
-        return None
-    key = keys.checkpoint(record.job, checkpoints.progress(record.host, record.request))
-    try:
-        return Progress.from_json(objects.read(key, max_bytes=MAX_PROGRESS_BYTES))
-    except (ObjectMissing, DocumentError):
-        return None
+    return views.onboarding(record, read_progress(record, objects=ports.objects))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -11,8 +12,16 @@ from fastapi.responses import JSONResponse
 
 from atelier.contracts import errors
 
+
+class Unauthorized(errors.AtelierError):
+    """No credential, or one that this deployment did not issue."""
+
+    do = "Send `Authorization: Bearer <key>`; the platform prints a key when it starts."
+
+
 STATUS: Mapping[type[errors.AtelierError], int] = {
     errors.InvalidRequest: 400,
+    Unauthorized: 401,
     errors.ConsentMissing: 403,
     errors.NotFound: 404,
     errors.AlreadyExists: 409,
@@ -27,43 +36,54 @@ STATUS: Mapping[type[errors.AtelierError], int] = {
 }
 """Nearest class in the tree wins."""
 
+MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 2
-UNAUTHORIZED_STATUS = 401
 
 
-class Unauthorized(errors.AtelierError):
-    """No credential, or one that this deployment did not issue."""
+def status_of(kind: type[errors.AtelierError]) -> int:
+    """Return the HTTP status of a class of errors."""
+    return next(STATUS[above] for above in kind.__mro__ if above in STATUS)
 
-    do = "Send `Authorization: Bearer <key>`; the platform prints a key when it starts."
+
+def responses(*kinds: type[errors.AtelierError]) -> dict[int | str, dict[str, Any]]:
+    """Return what OpenAPI tells of routes that answer with these errors, and with any other."""
+    told: dict[int | str, list[str]] = {}
+    for kind in kinds:
+        told.setdefault(status_of(kind), []).append(f"`{kind.name()}`: {inspect.getdoc(kind)}")
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {
+        **{at: {"description": " ".join(said), "content": content} for at, said in told.items()},
+        "default": {"description": "Any other problem.", "content": content},
+    }
 
 
-def status_of(error: errors.AtelierError) -> int:
-    """Return the HTTP status of an error."""
-    if isinstance(error, Unauthorized):
-        return UNAUTHORIZED_STATUS
-    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+EVERYWHERE = responses(errors.InvalidRequest, Unauthorized, errors.NotFound)
+"""What any route that needs a key may answer."""
 
 
 def problem(error: errors.AtelierError) -> JSONResponse:
     """Return the response of an error."""
-    status = status_of(error)
+    status = status_of(type(error))
     headers = {}
     if status in {429, 503}:
         wait = error.facts.get("retry_after_seconds", RETRY_AFTER_SECONDS)
         headers["Retry-After"] = str(math.ceil(wait))
-    if status == UNAUTHORIZED_STATUS:
+    if isinstance(error, Unauthorized):
         headers["WWW-Authenticate"] = "Bearer"
-    return JSONResponse(
-        body(status, error.name(), error.message, error.do, error.facts),
-        status_code=status,
-        headers=headers,
-        media_type="application/problem+json",
-    )
+    return answer(status, error.name(), error.message, error.do, error.facts, headers=headers)
 
 
-def body(status: int, code: str, detail: str, do: str, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a problem document."""
-    return {
+def answer(
+    status: int,
+    code: str,
+    detail: str,
+    do: str,
+    facts: Mapping[str, Any],
+    *,
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    """Return a problem document (`app.api.shapes.Problem`) as a response."""
+    document = {
         "type": f"urn:atelier:error:{code}",
         "title": code,
         "status": status,
@@ -72,6 +92,7 @@ def body(status: int, code: str, detail: str, do: str, facts: Mapping[str, Any])
         "do": do,
         "facts": dict(facts),
     }
+    return JSONResponse(document, status, headers=headers, media_type=MEDIA_TYPE)
 
 
 async def on_atelier_error(_: Request, error: Exception) -> JSONResponse:

@@ -8,15 +8,38 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from atelier.contracts import ids
+from atelier.contracts.base_models import DEFAULT_BASE, DEFAULT_PRESET
 from atelier.contracts.dataset import MAX_UPLOAD_BYTES
-from atelier.contracts.generation import MAX_IMAGES, ImageFormat, Scheduler
+from atelier.contracts.generation import (
+    MAX_ADAPTER_SCALE,
+    MAX_IMAGES,
+    MAX_SEED,
+    MAX_SIDE_PIXELS,
+    MIN_SIDE_PIXELS,
+    ImageFormat,
+    Scheduler,
+)
+from atelier.contracts.progress import TrainingState
+from atelier.contracts.prompts import (
+    DEFAULT_DENOISING_STEPS,
+    DEFAULT_GUIDANCE,
+    MAX_DENOISING_STEPS,
+    MAX_GUIDANCE,
+    MAX_PROMPT_CHARACTERS,
+)
 from atelier.contracts.request import (
     DEFAULT_DEADLINE_SECONDS,
     DEFAULT_MODEL,
     DEFAULT_SUBJECT,
+    MAX_DEADLINE_SECONDS,
     MAX_PHOTOS,
+    MAX_PRIORITY,
+    MAX_SAMPLES,
+    MAX_WORD_CHARACTERS,
+    MIN_DEADLINE_SECONDS,
 )
 from atelier.contracts.settings import PresetName
+from atelier.contracts.status import Status
 
 
 class Shape(BaseModel):
@@ -29,6 +52,38 @@ UserId = Annotated[
     str, Field(min_length=1, max_length=256, description="The person, as you call them.")
 ]
 ModelName = Annotated[str, Field(pattern=f"^{ids.MODEL_PATTERN.pattern}$", examples=["me"])]
+Word = Annotated[str, Field(min_length=1, max_length=MAX_WORD_CHARACTERS)]
+Prompt = Annotated[str, Field(min_length=1, max_length=MAX_PROMPT_CHARACTERS)]
+NegativePrompt = Annotated[
+    str, Field(max_length=MAX_PROMPT_CHARACTERS, description="What to avoid.")
+]
+DenoisingSteps = Annotated[int, Field(ge=1, le=MAX_DENOISING_STEPS)]
+Guidance = Annotated[
+    float, Field(ge=1, le=MAX_GUIDANCE, description="How strictly to follow; 1 is not at all.")
+]
+Side = Annotated[
+    int,
+    Field(
+        ge=MIN_SIDE_PIXELS,
+        le=MAX_SIDE_PIXELS,
+        multiple_of=8,
+        description="Pixels; the base model's own resolution unless given.",
+    ),
+]
+
+
+class Problem(BaseModel):
+    """Why a request was refused (RFC 9457), as `application/problem+json`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    type: str = Field(examples=["urn:atelier:error:NotFound"])
+    title: str
+    status: int
+    code: str = Field(description="The error's name, for programs.", examples=["NotFound"])
+    detail: str = Field(description="What was found, where, and what is allowed, for people.")
+    do: str = Field(description="What to do next, one sentence.")
+    facts: dict[str, Any] = Field(description="Numbers and names behind the detail.")
 
 
 class PhotoToUpload(Shape):
@@ -89,11 +144,11 @@ class CompletedUpload(Shape):
 class Sample(Shape):
     """An image to draw right after training."""
 
-    prompt: str
-    negative_prompt: str = ""
-    seed: int = 0
-    denoising_steps: int = 25
-    guidance: float = 5.0
+    prompt: Prompt
+    negative_prompt: NegativePrompt = ""
+    seed: int = Field(0, ge=0, lt=2**63)
+    denoising_steps: DenoisingSteps = DEFAULT_DENOISING_STEPS
+    guidance: Guidance = DEFAULT_GUIDANCE
 
 
 class NewOnboarding(Shape):
@@ -102,36 +157,43 @@ class NewOnboarding(Shape):
     user_id: UserId
     photos: str = Field(description="Folder of a completed upload set.")
     model: ModelName = DEFAULT_MODEL
-    base: str = "tiny"
-    preset: PresetName = PresetName.FAST
+    base: str = Field(DEFAULT_BASE, description="Id of the base model.")
+    preset: PresetName = DEFAULT_PRESET
     hyperparameters: dict[str, Any] | None = Field(None, description="Changes to the preset's.")
-    subject: str = Field(DEFAULT_SUBJECT, max_length=40, description="Class word: what it is.")
-    trigger: str | None = Field(None, max_length=40, description="Word that names the subject.")
-    samples: list[Sample] = []
-    seed: int = 0
-    deadline_seconds: int = DEFAULT_DEADLINE_SECONDS
-    new_version: bool = False
-    priority: int = 0
+    subject: Word = Field(DEFAULT_SUBJECT, description="Class word: what the photos show.")
+    trigger: Word | None = Field(None, description="Word that names the subject in prompts.")
+    samples: list[Sample] = Field(
+        [], max_length=MAX_SAMPLES, description="Images to draw right after training."
+    )
+    seed: int = Field(0, ge=0, lt=2**63, description="Of training.")
+    deadline_seconds: int = Field(
+        DEFAULT_DEADLINE_SECONDS,
+        ge=MIN_DEADLINE_SECONDS,
+        le=MAX_DEADLINE_SECONDS,
+        description="From now; an onboarding that is not done by then fails.",
+    )
+    new_version: bool = Field(False, description="Make the next version of a model that exists.")
+    priority: int = Field(0, ge=0, le=MAX_PRIORITY, description="Higher first, in one tenant.")
 
 
 class StatusEntered(Shape):
     """When a status was entered."""
 
-    status: str
+    status: Status
     at: datetime
 
 
 class ProgressView(Shape):
     """How far the training is."""
 
-    state: str
+    state: TrainingState
     step: int
     steps: int
     loss: float | None
     steps_per_second: float | None
     eta_seconds: float | None
-    previews: list[str]
-    samples: list[str]
+    previews: list[str] = Field(description="Names for GET /v1/onboardings/{id}/images/{name}.")
+    samples: list[str] = Field(description="Likewise, in the order of the asked samples.")
 
 
 class FailureView(Shape):
@@ -150,8 +212,8 @@ class OnboardingView(Shape):
     user_id: str
     model: str
     base: str
-    preset: str
-    status: str
+    preset: PresetName
+    status: Status
     attempt: int
     execution: str
     job: str | None
@@ -159,11 +221,11 @@ class OnboardingView(Shape):
     updated_at: datetime
     deadline: datetime
     timeline: list[StatusEntered]
-    waiting_for: str
+    waiting_for: str = Field(description="What it waits for, one sentence, or empty.")
     progress: ProgressView | None
     failure: FailureView | None
-    version: str | None
-    instance_prompt: str
+    version: str | None = Field(description="Of the model that was made, once it is ready.")
+    instance_prompt: str = Field(description="The words that call the subject in prompts.")
 
 
 class OnboardingPage(Shape):
@@ -214,15 +276,17 @@ class Generate(Shape):
     """A wish for images."""
 
     user_id: UserId
-    prompt: str = Field(max_length=1000, examples=["a photo of zorp creature on the beach"])
-    negative_prompt: str = Field("", max_length=1000)
-    seed: int = 0
+    prompt: Prompt = Field(examples=["a photo of zorp creature on the beach"])
+    negative_prompt: NegativePrompt = ""
+    seed: int = Field(0, ge=0, le=MAX_SEED, description="Of the first image; the others count on.")
     count: int = Field(1, ge=1, le=MAX_IMAGES)
-    denoising_steps: int = 25
-    guidance: float = 5.0
-    width: int | None = None
-    height: int | None = None
-    adapter_scale: float = Field(1.0, description="0 draws with the base model alone.")
+    denoising_steps: DenoisingSteps = DEFAULT_DENOISING_STEPS
+    guidance: Guidance = DEFAULT_GUIDANCE
+    width: Side | None = None
+    height: Side | None = None
+    adapter_scale: float = Field(
+        1.0, ge=0, le=MAX_ADAPTER_SCALE, description="0 draws with the base model alone."
+    )
     scheduler: Scheduler = Scheduler.DDIM
     format: ImageFormat = ImageFormat.PNG
 

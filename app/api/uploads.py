@@ -8,6 +8,7 @@ from datetime import timedelta
 from fastapi import APIRouter
 
 from app.api.given import Given, Who
+from app.api.problems import EVERYWHERE
 from app.api.shapes import CompletedUpload, CompleteUpload, Form, NewUpload, Upload
 from atelier.contracts import ids, keys
 from atelier.contracts.consent import TEXT_VERSION, Consent
@@ -21,7 +22,7 @@ from atelier.contracts.documents import DocumentError, canonical_json, decode, e
 from atelier.contracts.errors import InvalidRequest, NotFound, ObjectExists
 from tasks.ports import Objects
 
-router = APIRouter(prefix="/v1/uploads", tags=["uploads"])
+router = APIRouter(prefix="/v1/uploads", tags=["uploads"], responses=EVERYWHERE)
 FORM_LIFETIME = timedelta(hours=1)
 ANNOUNCED = "_announced.json"
 
@@ -115,7 +116,15 @@ def read_complete(objects: Objects, prefix: str) -> UploadComplete:
     Raises:
         InvalidRequest: the set is not closed, or is no set.
     """
-    key = keys.upload_complete(prefix)
+    try:
+        key = keys.upload_complete(prefix)
+    except ValueError as problem:
+        raise InvalidRequest(
+            str(problem),
+            do="Send `photos` as POST /v1/uploads answered it.",
+            where="photos",
+            found=prefix[:120],
+        ) from problem
     if objects.info(key) is None:
         raise InvalidRequest(
             f"the upload set {prefix} is not complete",

@@ -18,7 +18,7 @@ from atelier.contracts.status import RANK, Status
 def onboarding(record: RequestRecord, progress: Progress | None) -> OnboardingView:
     """Show a request; `progress` is its freshest progress.json, if there is one."""
     given = record.given
-    timeline = sorted(record.entered.items(), key=lambda e: (e[1], RANK[Status(e[0])]))
+    timeline = [StatusEntered(status=Status(s), at=at) for s, at in record.entered.items()]
     return OnboardingView(
         id=record.request,
         user_id=given.user,
@@ -32,7 +32,7 @@ def onboarding(record: RequestRecord, progress: Progress | None) -> OnboardingVi
         created_at=record.created_at,
         updated_at=record.updated_at,
         deadline=given.deadline,
-        timeline=[StatusEntered(status=status, at=at) for status, at in timeline],
+        timeline=sorted(timeline, key=lambda entered: (entered.at, RANK[entered.status])),
         waiting_for=record.waiting_for,
         progress=_progress(progress) if progress else None,
         failure=(

@@ -7,10 +7,18 @@ from enum import StrEnum
 
 from atelier.contracts import ids, keys
 from atelier.contracts.documents import Document
-from atelier.contracts.prompts import check_drawing
+from atelier.contracts.prompts import (
+    DEFAULT_DENOISING_STEPS,
+    DEFAULT_GUIDANCE,
+    check_drawing,
+)
 
 MAX_IMAGES = 8
+MIN_SIDE_PIXELS = 32
 MAX_SIDE_PIXELS = 2048
+MAX_ADAPTER_SCALE = 2.0
+MAX_SEED = 2**63 - 1 - MAX_IMAGES
+"""Image i uses seed + i, which must be a seed, too."""
 
 
 class ImageFormat(StrEnum):
@@ -53,8 +61,8 @@ class GenerateRequest(Document):
     negative_prompt: str = ""
     seed: int = 0
     count: int = 1
-    denoising_steps: int = 25
-    guidance: float = 5.0
+    denoising_steps: int = DEFAULT_DENOISING_STEPS
+    guidance: float = DEFAULT_GUIDANCE
     width: int | None = None
     height: int | None = None
     adapter_scale: float = 1.0
@@ -69,16 +77,19 @@ class GenerateRequest(Document):
             denoising_steps=self.denoising_steps,
             guidance=self.guidance,
         )
-        if not 0 <= self.seed < 2**63 - MAX_IMAGES:
+        if not 0 <= self.seed <= MAX_SEED:
             raise ValueError(f"seed {self.seed}; 0 to 2**63 - {MAX_IMAGES + 1} are allowed")
         if not 1 <= self.count <= MAX_IMAGES:
             raise ValueError(f"count {self.count}; 1 to {MAX_IMAGES} are allowed")
-        if not 0.0 <= self.adapter_scale <= 2.0:
-            raise ValueError(f"adapter_scale {self.adapter_scale}; 0 to 2 are allowed")
+        if not 0.0 <= self.adapter_scale <= MAX_ADAPTER_SCALE:
+            raise ValueError(
+                f"adapter_scale {self.adapter_scale}; 0 to {MAX_ADAPTER_SCALE:g} are allowed"
+            )
         for name, side in (("width", self.width), ("height", self.height)):
-            if side is not None and (not 32 <= side <= MAX_SIDE_PIXELS or side % 8):
+            if side is not None and (not MIN_SIDE_PIXELS <= side <= MAX_SIDE_PIXELS or side % 8):
                 raise ValueError(
-                    f"{name} {side}; multiples of 8 from 32 to {MAX_SIDE_PIXELS} are allowed"
+                    f"{name} {side}; multiples of 8 from {MIN_SIDE_PIXELS} to {MAX_SIDE_PIXELS} "
+                    "are allowed"
                 )
 
 

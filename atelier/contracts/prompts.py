@@ -5,6 +5,8 @@ from __future__ import annotations
 MAX_PROMPT_CHARACTERS = 1000
 MAX_DENOISING_STEPS = 200
 MAX_GUIDANCE = 30.0
+DEFAULT_DENOISING_STEPS = 25
+DEFAULT_GUIDANCE = 5.0
 
 
 def check_drawing(

@@ -16,14 +16,20 @@ from atelier.contracts import ids, keys
 from atelier.contracts.base_models import DEFAULT_BASE, DEFAULT_PRESET, base_model, preset
 from atelier.contracts.consent import Consent
 from atelier.contracts.documents import Document, DocumentError, canonical_json, decode, encode
-from atelier.contracts.errors import InvalidRequest
-from atelier.contracts.prompts import check_drawing
+from atelier.contracts.errors import IdempotencyConflict, InvalidRequest
+from atelier.contracts.prompts import (
+    DEFAULT_DENOISING_STEPS,
+    DEFAULT_GUIDANCE,
+    check_drawing,
+)
 from atelier.contracts.settings import Hyperparameters, PresetName
 
 DEFAULT_TENANT = "default"
 DEFAULT_MODEL = "me"
 DEFAULT_SUBJECT = "creature"
 MAX_SAMPLES = 16
+MAX_WORD_CHARACTERS = 40
+MAX_PRIORITY = 9
 MAX_PHOTOS = 50
 MIN_PHOTOS = 4
 DEFAULT_DEADLINE_SECONDS = 24 * 3600
@@ -46,8 +52,8 @@ class SamplePrompt:
     prompt: str
     negative_prompt: str = ""
     seed: int = 0
-    denoising_steps: int = 25
-    guidance: float = 5.0
+    denoising_steps: int = DEFAULT_DENOISING_STEPS
+    guidance: float = DEFAULT_GUIDANCE
 
     def __post_init__(self) -> None:
         """Check every range."""
@@ -57,8 +63,7 @@ class SamplePrompt:
             denoising_steps=self.denoising_steps,
             guidance=self.guidance,
         )
-        if not 0 <= self.seed < 2**63:
-            raise ValueError(f"seed {self.seed}; 0 to 2**63 - 1 are allowed")
+        _check_seed(self.seed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,15 +120,11 @@ class OnboardingRequest(Document):
             raise ValueError("owner is not the hash of tenant and user")
         if not ids.REQUEST_PATTERN.fullmatch(self.request):
             raise ValueError(f"request id {self.request[:80]!r}")
-        for name, word in (("subject", self.subject), ("trigger", self.trigger)):
-            if not 1 <= len(word) <= 40 or not word.isprintable():
-                raise ValueError(f"{name} {word[:80]!r}: 1 to 40 printable characters are allowed")
-        if len(self.samples) > MAX_SAMPLES:
-            raise ValueError(f"{len(self.samples)} samples; at most {MAX_SAMPLES} are allowed")
-        if not 0 <= self.seed < 2**63:
-            raise ValueError(f"seed {self.seed}; 0 to 2**63 - 1 are allowed")
-        if not 0 <= self.priority <= 9:
-            raise ValueError(f"priority {self.priority}; 0 to 9 are allowed")
+        _check_word("subject", self.subject)
+        _check_word("trigger", self.trigger)
+        _check_samples(self.samples)
+        _check_seed(self.seed)
+        _check_priority(self.priority)
         if self.deadline <= self.created_at:
             raise ValueError("the deadline is not after the creation")
 
@@ -131,6 +132,23 @@ class OnboardingRequest(Document):
     def instance_prompt(self) -> str:
         """DreamBooth's prompt of the photos: `a photo of <trigger> <subject>`."""
         return f"a photo of {self.trigger} {self.subject}"
+
+    def check_same(self, again: OnboardingRequest) -> None:
+        """Check that `again`, which got this request's id, is the same wish.
+
+        Times and consent are set anew at each call; everything else is the caller's word.
+
+        Raises:
+            IdempotencyConflict: it is another one.
+        """
+        timed = replace(
+            again, created_at=self.created_at, deadline=self.deadline, consent=self.consent
+        )
+        if timed != self:
+            raise IdempotencyConflict(
+                f"the idempotency key of onboarding {self.request} came again with another input",
+                request=self.request,
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +255,33 @@ def _hyperparameters(given: OnboardingInput) -> Hyperparameters:
     return decode(Hyperparameters, changed, "$.hyperparameters")
 
 
+def _check_word(name: str, word: str) -> None:
+    if not 1 <= len(word) <= MAX_WORD_CHARACTERS or not word.isprintable():
+        raise ValueError(
+            f"{name} {word[:80]!r}: 1 to {MAX_WORD_CHARACTERS} printable characters are allowed"
+        )
+
+
+def _check_trigger(given: OnboardingInput) -> None:
+    if given.trigger is not None:  # Else the base model's own.
+        _check_word("trigger", given.trigger)
+
+
+def _check_samples(samples: tuple[SamplePrompt, ...]) -> None:
+    if len(samples) > MAX_SAMPLES:
+        raise ValueError(f"{len(samples)} samples; at most {MAX_SAMPLES} are allowed")
+
+
+def _check_seed(seed: int) -> None:
+    if not 0 <= seed < 2**63:
+        raise ValueError(f"seed {seed}; 0 to 2**63 - 1 are allowed")
+
+
+def _check_priority(priority: int) -> None:
+    if not 0 <= priority <= MAX_PRIORITY:
+        raise ValueError(f"priority {priority}; 0 to {MAX_PRIORITY} are allowed")
+
+
 def _deadline_seconds(given: OnboardingInput) -> None:
     if not MIN_DEADLINE_SECONDS <= given.deadline_seconds <= MAX_DEADLINE_SECONDS:
         raise ValueError(
@@ -254,6 +299,11 @@ _CHECKS: Mapping[str, Callable[[OnboardingInput], object]] = {
         given.idempotency_key is None or ids.request_from_key("", given.idempotency_key)
     ),
     "hyperparameters": _hyperparameters,
+    "subject": lambda given: _check_word("subject", given.subject),
+    "trigger": _check_trigger,
+    "samples": lambda given: _check_samples(given.samples),
+    "seed": lambda given: _check_seed(given.seed),
+    "priority": lambda given: _check_priority(given.priority),
     "deadline_seconds": _deadline_seconds,
 }
 """What is checked field by field, so that an error names the field."""

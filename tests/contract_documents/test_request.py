@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from atelier.contracts import ids
 from atelier.contracts.base_models import BASE_MODELS
 from atelier.contracts.consent import TEXT_VERSION, Consent
-from atelier.contracts.errors import InvalidRequest
+from atelier.contracts.errors import IdempotencyConflict, InvalidRequest
 from atelier.contracts.request import (
     DEFAULT_DEADLINE_SECONDS,
     MACHINE_FIELDS,
@@ -182,13 +182,13 @@ def test_an_input_that_is_no_object_is_shown_the_smallest_one(given):
         ({"idempotency_key": ""}, "idempotency_key", "1 to 255"),
         ({"deadline_seconds": 59}, "deadline_seconds", "60 to 604800"),
         ({"deadline_seconds": 10**6}, "deadline_seconds", "60 to 604800"),
-        ({"priority": 10}, "$", "0 to 9"),
-        ({"seed": -1}, "$", "2**63"),
-        ({"subject": ""}, "$", "1 to 40"),
-        ({"trigger": "x\n"}, "$", "printable"),
+        ({"priority": 10}, "priority", "0 to 9"),
+        ({"seed": -1}, "seed", "2**63"),
+        ({"subject": ""}, "subject", "1 to 40"),
+        ({"trigger": "x\n"}, "trigger", "printable"),
         ({"samples": [{"prompt": " "}]}, "samples[0]", "prompt is empty"),
         ({"samples": [{"prompt": "x", "guidance": 99}]}, "samples[0]", "1 to 30"),
-        ({"samples": [{"prompt": "x"}] * (MAX_SAMPLES + 1)}, "$", "at most 16"),
+        ({"samples": [{"prompt": "x"}] * (MAX_SAMPLES + 1)}, "samples", "at most 16"),
         ({"consent": {"given_by": "", "given_at": "2026-01-01T00:00:00Z"}}, "consent", "who"),
         ({"consent": {"given_by": "me", "given_at": "today"}}, "consent.given_at", "today"),
         ({"photo": "x"}, "$", "unknown fields ['photo']"),
@@ -259,3 +259,19 @@ def test_any_console_input_is_a_request_or_refused_as_invalid(given):
 def test_a_request_that_contradicts_itself_is_none(change, said):
     with pytest.raises(ValueError, match=said):
         replace(ask(), **change)
+
+
+def test_the_same_wish_asked_again_later_is_the_same():
+    later = normalise(read_input(SMALL), now=NOW + timedelta(hours=1))
+
+    ask().check_same(later)
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"model": "other"}, {"preset": "nano"}])
+def test_another_wish_under_the_same_key_is_a_conflict(change):
+    first = ask(idempotency_key="k")
+
+    with pytest.raises(IdempotencyConflict) as caught:
+        first.check_same(ask(idempotency_key="k", **change))
+
+    assert caught.value.facts == {"request": first.request}
