@@ -81,7 +81,7 @@ class Engine:
         self._waiting: deque[Place] = deque()
         self._running: list[Place] = []
         self._unloads: list[tuple[AdapterKey, Future[None]]] = []
-        self._beat_at = clock.monotonic_seconds()
+        self._turn_began_at: float | None = None
         self._in_doubt = False
         self._row_seconds = FIRST_ROW_SECONDS
         self._thread = threading.Thread(target=self._live, name="engine", daemon=True)
@@ -98,13 +98,9 @@ class Engine:
     def healthy(self) -> bool:
         """Whether an image could be made: ready, alive, and not stuck in a step."""
         with self._changed:
-            busy = bool(self._waiting or self._running)
-            silent_seconds = self._clock.monotonic_seconds() - self._beat_at
-            return (
-                self._state is EngineState.READY
-                and self._thread.is_alive()
-                and not (busy and silent_seconds > self._stuck_seconds)
-            )
+            began, now = self._turn_began_at, self._clock.monotonic_seconds()
+            stuck = began is not None and now - began > self._stuck_seconds
+            return self._state is EngineState.READY and self._thread.is_alive() and not stuck
 
     @property
     def drawer(self) -> Drawer:
@@ -241,11 +237,13 @@ class Engine:
     def _wait_for_work(self) -> bool:
         """Wait until there is something to do; False when there never will be."""
         with self._changed:
+            # However long nothing is there to do, nothing is stuck.
+            self._turn_began_at = None
             while not (self._waiting or self._running or self._unloads):
                 if self._state is not EngineState.READY:
                     return False
                 self._changed.wait()
-            self._beat_at = self._clock.monotonic_seconds()
+            self._turn_began_at = self._clock.monotonic_seconds()
             return True
 
     def _turn(self, drawer: Drawer) -> None:

@@ -88,7 +88,7 @@ class _Entry:
     slot: int | None = None
     uses: int = 0
     pins: int = 0
-    last_pinned: int = 0
+    last_used: int = 0
     retiring: bool = False
 
     @property
@@ -149,6 +149,7 @@ class Residency:
             self._make_room(staged.bytes)
             entry.bytes = staged.bytes
             entry.card, entry.staged = card, staged
+            self._touch(entry)
 
     def forget(self, key: AdapterKey) -> None:
         """Give a registered name back: it could not be staged."""
@@ -266,8 +267,7 @@ class Residency:
                 placement = Placement(number, clear=not slot.clean, write=entry.staged)
                 slot.holder, slot.clean, entry.slot = entry, False, number
             entry.pins += 1
-            self._ticks += 1
-            entry.last_pinned = self._ticks
+            self._touch(entry)
             return placement
 
     def unpin(self, key: AdapterKey) -> None:
@@ -289,10 +289,14 @@ class Residency:
 
     # inner
 
+    def _touch(self, entry: _Entry) -> None:
+        self._ticks += 1
+        entry.last_used = self._ticks
+
     def _choose_slot(self) -> int | None:
         """Return a clean free slot, else one to be cleared, else the least recently pinned."""
         candidates = [
-            (slot.holder.last_pinned if slot.holder else -1, not slot.clean, number)
+            (slot.holder.last_used if slot.holder else -1, not slot.clean, number)
             for number, slot in enumerate(self._slots)
             if slot.holder is None or not slot.holder.pins
         ]
@@ -336,7 +340,7 @@ class Residency:
             for e in self._entries.values()
             if e.key.door is Door.ARTIFACT and e.staged and not e.uses and not e.retiring
         )
-        yield from sorted(unused, key=lambda e: e.last_pinned)
+        yield from sorted(unused, key=lambda e: e.last_used)
 
 
 def _view(entry: _Entry) -> Resident:

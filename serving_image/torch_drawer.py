@@ -163,8 +163,9 @@ def check_weights(folder: Path, registered: BaseModel) -> None:
 def _dtype(device: str) -> torch.dtype:
     if device == "cpu":
         return torch.float32
-    # T4 has no bf16 arithmetic.
-    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    # T4 has no bf16 arithmetic, and torch's emulation of it counts as support unless it is told.
+    real = torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if real else torch.float16
 
 
 @contextmanager

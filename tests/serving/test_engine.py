@@ -280,6 +280,18 @@ def test_stopping_finishes_what_was_begun_and_refuses_what_comes(
     assert (images(job), images(waiting)) == (expected(job), expected(waiting))
 
 
+def test_a_request_that_ends_a_long_silence_does_not_make_a_ping_fail(
+    tmp_path: Path, drawer: FakeDrawer
+) -> None:
+    with House(tmp_path, drawer, stuck_seconds=0.0) as house:
+        house.load("ann", ANN)
+        until(lambda: house.engine.healthy)
+        with house.engine._changed:  # the engine's thread cannot wake up yet
+            job = submit(house, "ann", ANN)
+            assert house.engine.healthy
+        assert images(job) == expected(job)
+
+
 def test_what_is_not_finished_when_the_time_is_up_is_told_so(
     house: House, held: Callable[[str], Hold]
 ) -> None:

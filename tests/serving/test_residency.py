@@ -210,6 +210,20 @@ def test_unused_artifacts_make_room_and_what_the_platform_loaded_does_not() -> N
     assert refused.value.facts["needed_bytes"] == 100
 
 
+def test_of_the_unused_artifacts_the_one_that_came_first_makes_room() -> None:
+    residency = Residency(slots=1, host_bytes=250)
+    first, second, third = (AdapterKey(Door.ARTIFACT, name) for name in ("1st", "2nd", "3rd"))
+    staged(residency, first)
+    residency.acquire(first, owner=ANN)
+    residency.pin(first)
+    residency.unpin(first)
+    residency.release(first)
+    staged(residency, second)
+    # Nobody has drawn with the second yet: it was staged for a request that is about to.
+    staged(residency, third)
+    assert {resident.key for resident in residency.all()} == {second, third}
+
+
 def test_an_adapter_that_is_only_registered_cannot_be_used_or_seen() -> None:
     residency = Residency(slots=1, host_bytes=HOST_BYTES)
     residency.register(KEYS[0], source="/models/a")
