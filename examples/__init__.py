@@ -1,0 +1,1 @@
+"""Material for demos and tests: the base model `tiny` and sample photos."""
