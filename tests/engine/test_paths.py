@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workflows.engine.paths import MISSING, Scope, compile_path, put
+from workflows.engine.jsontext import MISSING
+from workflows.engine.paths import Scope, compile_path, put
 
 DATA = {
     "a": {"b": [10, 20, {"c": None}], "with space": 1, "d-e": 2, "ü": 3},

@@ -17,8 +17,8 @@ from typing import Final, TypeAlias
 
 from atelier.contracts.clock import from_iso
 from workflows.engine.errors import RUNTIME, StateFailure
-from workflows.engine.jsontext import Json, encode
-from workflows.engine.paths import MISSING, Path, Scope, compile_path
+from workflows.engine.jsontext import MISSING, Json, encode
+from workflows.engine.paths import Path, Scope, compile_path
 
 _TIMESTAMP: Final = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})")
 

@@ -227,23 +227,14 @@ class Engine:
             InvalidExecutionInput: the input is no JSON, or too large.
             ExecutionAlreadyExists: the name was used, for another input or a while ago.
         """
-        try:
-            text = encode(input)
-            given = decode(text)
-        except (ValueError, TypeError, RecursionError) as error:
-            raise InvalidExecutionInput(f"Invalid State Machine Execution Input: {error}") from None
-        if size_bytes(text) > DATA_LIMIT_BYTES:
-            raise InvalidExecutionInput(
-                f"The input has {size_bytes(text)} bytes; at most {DATA_LIMIT_BYTES} are taken"
-            )
+        text = _text(input, InvalidExecutionInput, "State Machine Execution Input")
         with self._lock:
             registered = self._registry.find(machine)
             arn = self._registry.execution_arn(registered, name)
             known = self._store.find(arn)
             if known is not None:
-                if known.status is ExecutionStatus.RUNNING and canonical(
-                    decode(known.input)
-                ) == canonical(given):
+                same = canonical(decode(known.input)) == canonical(decode(text))
+                if same and known.status is ExecutionStatus.RUNNING:
                     return StartedExecution(arn, known.start_date)
                 raise ExecutionAlreadyExists(
                     f"Execution Already Exists: '{arn}' is {known.status.value}; a name starts one "
@@ -363,15 +354,7 @@ class Engine:
             TaskDoesNotExist: the token's execution is not known here.
             TaskTimedOut: the attempt is over.
         """
-        try:
-            text = encode(output)
-            value = decode(text)
-        except (ValueError, TypeError, RecursionError) as error:
-            raise InvalidOutput(f"Invalid Output: {error}") from None
-        if size_bytes(text) > DATA_LIMIT_BYTES:
-            raise InvalidOutput(
-                f"The output has {size_bytes(text)} bytes; at most {DATA_LIMIT_BYTES} are taken"
-            )
+        value = decode(_text(output, InvalidOutput, "Output"))
         with self._lock:
             execution_arn, attempt = self._awaited(token)
             self._host.fold([(execution_arn, CallbackSucceeded(attempt, value))])
@@ -490,6 +473,20 @@ class Engine:
         )
         machine = self._registry.parsed(record.definition)
         return Execution(facts, machine, token_key=self._token_key)
+
+
+def _text(value: Json, refusal: type[InvalidRequest], what: str) -> str:
+    """Return a caller's value as JSON; refuse it when it is none, or too large."""
+    try:
+        text = encode(value)
+        decode(text)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise refusal(f"Invalid {what}: {error}") from None
+    if size_bytes(text) > DATA_LIMIT_BYTES:
+        raise refusal(
+            f"Invalid {what}: it has {size_bytes(text)} bytes; at most {DATA_LIMIT_BYTES} are taken"
+        )
+    return text
 
 
 def _position(token: str | None, start: int) -> int:

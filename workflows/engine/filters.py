@@ -13,8 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from workflows.engine.jsontext import Json, canonical
-from workflows.engine.paths import MISSING, compile_path
+from workflows.engine.jsontext import MISSING, Json, canonical
 
 Keep = Callable[[Json], bool]
 """Whether a child passes the filter."""
@@ -35,13 +34,22 @@ _ORDERED: Final[dict[str, Callable[[Json, Json], bool]]] = {
 _WORDS: Final[dict[str, Json]] = {"true": True, "false": False, "null": None}
 
 
-def compile_filter(text: str, position: int) -> tuple[Keep, int]:
+Find = Callable[[Json], Json]
+"""What a path or a constant stands for, given the child that is looked at."""
+
+
+def compile_filter(text: str, position: int, *, find: Callable[[str], Find]) -> tuple[Keep, int]:
     """Compile the filter that starts after `[?(`; return it and where the path goes on.
+
+    Args:
+        text: The whole path.
+        position: Where the expression starts.
+        find: Compiles a path that starts at the child, as `$…`.
 
     Raises:
         ValueError: the text is no filter expression.
     """
-    reader = _Reader(text, position)
+    reader = _Reader(text, position, find)
     keep = _either(reader)
     reader.expect(")")
     reader.expect("]")
@@ -52,6 +60,7 @@ def compile_filter(text: str, position: int) -> tuple[Keep, int]:
 class _Reader:
     text: str
     position: int
+    find: Callable[[str], Find]
 
     def peek(self) -> tuple[str, str]:
         match = _TOKEN.match(self.text, self.position)
@@ -113,10 +122,10 @@ def _unary(reader: _Reader) -> Keep:
     return lambda child: _compare(sign, left(child), right(child))
 
 
-def _operand(reader: _Reader) -> Callable[[Json], Json]:
+def _operand(reader: _Reader) -> Find:
     kind, value = reader.take()
     if kind == "path":
-        return compile_path("$" + value[1:]).find_in
+        return reader.find("$" + value[1:])
     if kind == "string":
         literal: Json = re.sub(r"\\(.)", r"\1", value[1:-1])
     elif kind == "number":

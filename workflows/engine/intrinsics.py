@@ -20,8 +20,8 @@ from random import Random
 from typing import Final
 
 from workflows.engine.errors import INTRINSIC_FAILURE, RUNTIME, StateFailure
-from workflows.engine.jsontext import Json, canonical, decode, encode
-from workflows.engine.paths import MISSING, Path, Scope, compile_path
+from workflows.engine.jsontext import MISSING, Json, canonical, decode, encode
+from workflows.engine.paths import Path, Scope, compile_path
 
 NESTING_LIMIT: Final = 10
 TEXT_LIMIT: Final = 10_000

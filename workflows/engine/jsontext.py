@@ -11,6 +11,16 @@ from typing import Any, Final, TypeAlias
 Json: TypeAlias = Any
 """Anything that `json.loads` returns."""
 
+
+class _Missing:
+    """What a path finds where there is nothing; JSON's null is something."""
+
+    def __repr__(self) -> str:
+        return "MISSING"
+
+
+MISSING: Final = _Missing()
+
 DATA_LIMIT_BYTES: Final = 262_144
 """What one input, output or result may weigh (AWS: 256 KiB of UTF-8)."""
 

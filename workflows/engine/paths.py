@@ -15,17 +15,8 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Final
 
-from workflows.engine.jsontext import Json
-
-
-class _Missing:
-    """What a definite path finds where there is nothing; JSON's null is something."""
-
-    def __repr__(self) -> str:
-        return "MISSING"
-
-
-MISSING: Final = _Missing()
+from workflows.engine.filters import compile_filter
+from workflows.engine.jsontext import MISSING, Json
 
 
 @dataclass(slots=True)
@@ -213,9 +204,7 @@ def _bracket(text: str, position: int) -> tuple[str | int | None, Select, int]:
     if match := _SLICE.match(text, position):
         return None, _slicing(*match.groups()), match.end()
     if text.startswith("[?(", position):
-        from workflows.engine.filters import compile_filter  # noqa: PLC0415 - filters hold paths
-
-        keep, end = compile_filter(text, position + 3)
+        keep, end = compile_filter(text, position + 3, find=lambda path: compile_path(path).find_in)
         return None, _filtering(keep), end
     names: list[str | int] = []
     cursor = position + 1

@@ -13,8 +13,8 @@ from typing import TypeAlias
 
 from workflows.engine.errors import RUNTIME, StateFailure
 from workflows.engine.intrinsics import Call, compile_call
-from workflows.engine.jsontext import Json, encode
-from workflows.engine.paths import MISSING, Path, Scope, compile_path
+from workflows.engine.jsontext import MISSING, Json, encode
+from workflows.engine.paths import Path, Scope, compile_path
 
 Expression: TypeAlias = Path | Call
 """A path or a call of an intrinsic function."""

@@ -32,8 +32,8 @@ from workflows.engine.errors import (
     RUNTIME,
     StateFailure,
 )
-from workflows.engine.jsontext import Json, encode
-from workflows.engine.paths import MISSING, Path, Scope, put
+from workflows.engine.jsontext import MISSING, Json, encode
+from workflows.engine.paths import Path, Scope, put
 from workflows.engine.retries import choose_catcher, choose_retry
 from workflows.engine.templates import Expression, Template, evaluate, fill
 
