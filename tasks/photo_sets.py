@@ -23,7 +23,6 @@ from atelier.photos.looking import EncodedPhoto, Looked, judge_set, look, refuse
 from atelier.photos.report import Reason, SetLimits, SetReport, crowded
 from tasks.ports import Objects
 
-UPLOADS = "uploads/"
 LIMITS = SetLimits(least=MIN_PHOTOS, most=MAX_PHOTOS)
 MAX_COMPLETE_BYTES = 1024 * 1024
 
@@ -87,7 +86,7 @@ def make_dataset(
     name = dataset_id(given.owner, [(e.digest, captions[e.name]) for e in encoded])
     photos = tuple(
         DatasetPhoto(
-            key=f"{keys.dataset_prefix(given.owner, name)}{e.digest[:32]}.png",
+            key=keys.dataset_photo(given.owner, name, e.digest),
             digest=e.digest,
             width=e.width,
             height=e.height,
@@ -111,13 +110,13 @@ def write_dataset(dataset: Dataset, encoded: tuple[EncodedPhoto, ...], *, object
 def _check_folder(given: OnboardingRequest) -> str:
     folder = given.photos
     parts = folder.split("/")
-    if not folder.startswith(UPLOADS) or len(parts) < 3:
+    if not folder.startswith(keys.UPLOAD_PREFIX) or len(parts) < 3:
         raise InvalidRequest(
-            f"photos {folder!r}: expected a folder below {UPLOADS}, such as "
-            f"{UPLOADS}{given.owner}/first/",
+            f"photos {folder!r}: expected a folder below {keys.UPLOAD_PREFIX}, such as "
+            f"{keys.upload_prefix(given.owner, 'first')}",
             where="photos",
             found=folder,
-            allowed=f"{UPLOADS}…/",
+            allowed=f"{keys.UPLOAD_PREFIX}…/",
         )
     # A folder that bears an owner's id is that owner's; any other is the operator's own.
     if ids.OWNER_PATTERN.fullmatch(parts[1]) and parts[1] != given.owner:

@@ -37,7 +37,7 @@ def training_job(
             container.MANIFEST_DIGEST_HYPERPARAMETER: digest_of(sealed),
         },
         "Environment": {container.OBJECTS_VARIABLE: bucket},
-        "OutputDataConfig": {"S3OutputPath": f"{bucket}training-output/"},
+        "OutputDataConfig": {"S3OutputPath": f"{bucket}{keys.TRAINING_OUTPUT_PREFIX}"},
         "CheckpointConfig": {
             "S3Uri": f"{bucket}{keys.checkpoints(manifest.job)}",
             "LocalPath": str(container.MlFolder().checkpoints),

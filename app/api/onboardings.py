@@ -55,7 +55,7 @@ def start(
 ) -> OnboardingView:
     """Write the request, then start its execution; both are found, not repeated, by a retry."""
     owner = who.owner(body.user_id)
-    if not body.photos.startswith(f"uploads/{owner}/"):
+    if not body.photos.startswith(keys.uploads(owner)):
         raise NotFound(
             f"no upload set {body.photos[:120]!r} of user {body.user_id!r}",
             kind="upload set",

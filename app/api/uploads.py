@@ -24,7 +24,6 @@ from tasks.ports import Objects
 
 router = APIRouter(prefix="/v1/uploads", tags=["uploads"], responses=EVERYWHERE)
 FORM_LIFETIME = timedelta(hours=1)
-ANNOUNCED = "_announced.json"
 
 
 @router.post("", status_code=201, summary="Announce photos and get a form for each")
@@ -53,12 +52,12 @@ def announce(body: NewUpload, ports: Given, who: Who) -> Upload:
     announced = canonical_json(encode(photos))
     upload_set = ids.message_id("upload", owner, ids.digest_of(announced))
     prefix = keys.upload_prefix(owner, upload_set)
-    ports.objects.put(prefix + ANNOUNCED, announced, content_type="application/json")
+    ports.objects.put(keys.upload_announced(prefix), announced, content_type="application/json")
     expires_at = ports.clock.now() + FORM_LIFETIME
     forms = []
     for photo in body.photos:
         form = ports.objects.upload_form(
-            prefix + photo.name,
+            keys.uploaded_photo(prefix, photo.name),
             content_type=photo.content_type,
             max_bytes=MAX_UPLOAD_BYTES,
             expires_at=expires_at,
@@ -76,13 +75,9 @@ def complete(upload_set: str, body: CompleteUpload, ports: Given, who: Who) -> C
     except ValueError as problem:
         raise _no_such_set(upload_set) from problem
     announced = _announced(ports.objects, prefix, upload_set)
-    found = {info.key: info for info in ports.objects.list(prefix)}
-    missing = [p.name for p in announced if prefix + p.name not in found]
-    wrong = [
-        p.name
-        for p in announced
-        if prefix + p.name in found and found[prefix + p.name].bytes != p.bytes
-    ]
+    found = {info.key.removeprefix(prefix): info.bytes for info in ports.objects.list(prefix)}
+    missing = [p.name for p in announced if p.name not in found]
+    wrong = [p.name for p in announced if p.name in found and found[p.name] != p.bytes]
     if missing or wrong:
         raise InvalidRequest(
             f"{len(missing)} photos have not arrived and {len(wrong)} have another size than "
@@ -136,9 +131,10 @@ def read_complete(objects: Objects, prefix: str) -> UploadComplete:
 
 
 def _announced(objects: Objects, prefix: str, upload_set: str) -> tuple[UploadedPhoto, ...]:
-    if objects.info(prefix + ANNOUNCED) is None:
+    key = keys.upload_announced(prefix)
+    if objects.info(key) is None:
         raise _no_such_set(upload_set)
-    given = parse_json(objects.read(prefix + ANNOUNCED))
+    given = parse_json(objects.read(key))
     try:
         return decode(tuple[UploadedPhoto, ...], given)
     except DocumentError as problem:

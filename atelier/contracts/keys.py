@@ -6,6 +6,7 @@ manifests/<job>.json                   what a training job trains
 control/<job>/<host>/{messages,acks}/  control channel of a running job
 checkpoints/<job>/<host>/<request>/…   what a training host leaves (checkpoint tree)
 artifacts/<base>/<owner>/<model>/<version>.tar.gz   write-once, what the endpoint serves
+training-output/<job>/output/…         what SageMaker archives of a job; nothing of ours reads it
 records/<owner>/<day>/<record>/…       requests and responses of the endpoint
 base-models/<base>/…                   the frozen networks
 """
@@ -62,9 +63,24 @@ def check_beginning(beginning: str) -> str:
     return beginning
 
 
+def uploads(owner: str) -> str:
+    """Return the folder of all upload sets of an owner."""
+    return check_prefix(f"{UPLOAD_PREFIX}{owner}/")
+
+
 def upload_prefix(owner: str, upload_set: str) -> str:
     """Return the folder of one upload set."""
-    return check_prefix(f"uploads/{owner}/{upload_set}/")
+    return check_prefix(f"{uploads(owner)}{upload_set}/")
+
+
+def uploaded_photo(prefix: str, name: str) -> str:
+    """Return the key of one photo of an upload set."""
+    return check_key(f"{check_prefix(prefix)}{name}")
+
+
+def upload_announced(prefix: str) -> str:
+    """Return the key of the document that says which photos an upload set will have."""
+    return check_key(f"{check_prefix(prefix)}_announced.json")
 
 
 def upload_complete(prefix: str) -> str:
@@ -75,6 +91,11 @@ def upload_complete(prefix: str) -> str:
 def dataset_prefix(owner: str, dataset: str) -> str:
     """Return the folder of one dataset: our re-encoding of an upload set."""
     return check_prefix(f"datasets/{owner}/{dataset}/")
+
+
+def dataset_photo(owner: str, dataset: str, digest: str) -> str:
+    """Return the key of one re-encoded photo, named by its digest."""
+    return check_key(f"{dataset_prefix(owner, dataset)}{digest[:32]}.png")
 
 
 def dataset_document(owner: str, dataset: str) -> str:
@@ -132,5 +153,7 @@ def base_model(base: str, file: str) -> str:
     return check_key(f"base-models/{base}/{file}")
 
 
+UPLOAD_PREFIX = "uploads/"
+TRAINING_OUTPUT_PREFIX = "training-output/"
 ARTIFACT_PREFIX = "artifacts/"
 """The multi-model endpoint's `ModelDataUrl`: every TargetModel is relative to it."""

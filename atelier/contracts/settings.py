@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 
 
@@ -144,11 +144,6 @@ class Preset:
     name: PresetName
     hyperparameters: Hyperparameters
     hardware: Hardware
-
-
-def with_steps(preset: Preset, steps: int) -> Preset:
-    """Return the preset with another number of steps."""
-    return replace(preset, hyperparameters=replace(preset.hyperparameters, steps=steps))
 
 
 def _within(name: str, value: float, least: float, most: float) -> None:

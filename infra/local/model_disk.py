@@ -19,8 +19,6 @@ from atelier.contracts.errors import NotFound, ObjectMissing
 from infra.local.artifact_archive import MAX_ARCHIVE_BYTES, unpack
 from tasks.ports import Objects
 
-MAX_TARGET_MODEL_CHARACTERS = 1024
-
 
 def model_id(target_model: str) -> str:
     """Return the opaque name under which the container knows a target model."""

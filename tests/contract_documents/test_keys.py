@@ -18,15 +18,18 @@ VERSION = ids.version_name(1, ids.digest_of(b""))
 SEGMENT = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._=-]{0,20}", fullmatch=True)
 
 COMPOSED = {
-    "upload": keys.upload_prefix(OWNER, "m1") + "1.jpg",
+    "upload": keys.uploaded_photo(keys.upload_prefix(OWNER, "m1"), "1.jpg"),
+    "announced": keys.upload_announced(keys.upload_prefix(OWNER, "m1")),
     "complete": keys.upload_complete(keys.upload_prefix(OWNER, "m1")),
     "dataset": keys.dataset_document(OWNER, "m2"),
+    "dataset photo": keys.dataset_photo(OWNER, "m2", ids.digest_of(b"")),
     "manifest": keys.manifest(JOB),
     "message": keys.control_message(JOB, host_name(0), "m3"),
     "acknowledgement": keys.control_acknowledgement(JOB, host_name(0), "m3"),
     "progress": keys.checkpoint(JOB, checkpoints.progress(host_name(1), REQUEST)),
     "adapter": keys.checkpoint(JOB, checkpoints.adapter_file(host_name(1), REQUEST)),
     "artifact": keys.artifact("tiny", OWNER, "me", VERSION),
+    "output": f"{keys.TRAINING_OUTPUT_PREFIX}{JOB}/output/model.tar.gz",
     "record": keys.record(OWNER, "2026-01-01", "m4", "request.json"),
     "base": keys.base_model("tiny", "unet/config.json"),
 }
@@ -43,7 +46,7 @@ def test_kinds_of_objects_never_share_a_folder():
 
     assert set(tops) == {
         "uploads", "datasets", "manifests", "control", "checkpoints", "artifacts", "records",
-        "base-models",
+        "training-output", "base-models",
     }  # fmt: skip
 
 
