@@ -23,6 +23,7 @@ from typing import IO, Any
 
 import uvicorn
 from fastapi import FastAPI, Request, Response
+from fastapi.concurrency import run_in_threadpool
 
 from app.api.application import create_app
 from app.api.keys import mint
@@ -43,7 +44,7 @@ def add_upload_receiver(app: FastAPI, platform: LocalPlatform) -> None:
             fields = {k: v for k, v in form.items() if isinstance(v, str)}
             file = form.get("file")
             body = b"" if file is None or isinstance(file, str) else await file.read()
-        platform.objects.accept_upload(fields, body)
+        await run_in_threadpool(platform.objects.accept_upload, fields, body)
         return Response(status_code=204)
 
     app.add_api_route("/local/uploads", receive, methods=["POST"], include_in_schema=False)

@@ -10,6 +10,7 @@ from pathlib import Path
 from app.cli.client import Client
 from app.cli.console import Console, is_live
 from app.cli.exits import CommandFailed
+from app.cli.home import SystemProcesses, refuse_second
 from app.cli.watching import Pictures, Show
 from atelier.contracts.clock import SystemClock
 from examples.demo.contact_sheet import contact_sheet
@@ -23,14 +24,15 @@ def main() -> int:
     """Run the demo in `.atelier/demo`, made anew each time; return the exit code."""
     clock = SystemClock()
     started = clock.monotonic_seconds()
-    if HOME.exists():
-        shutil.rmtree(HOME)
-
     live = is_live(sys.stdout, os.environ)  # noqa: TID251 - a composition root
     console = Console(sys.stdout, sys.stderr, live=live)
     say = console.say
     say("Atelier: a model of their own for every end user, on this machine.\n")
     try:
+        # Somebody may have gone on by hand, as the last words of the demo propose.
+        refuse_second(HOME, SystemProcesses())
+        if HOME.exists():
+            shutil.rmtree(HOME)
         with local_platform(HOME, clock=clock) as platform:
             say(f"The platform runs at {platform.url}; its state lies in {HOME}/.")
             photos = instance_images()
@@ -44,7 +46,10 @@ def main() -> int:
                 rows = studio.rows()
         sheet = HOME / "contact-sheet.png"
         contact_sheet(photos, rows).save(sheet)
-    except (CommandFailed, DemoFailed, RuntimeError) as problem:
+    except CommandFailed as failed:
+        console.failure(failed)
+        return int(failed.exit)
+    except (DemoFailed, RuntimeError) as problem:
         say(f"The demo stopped: {problem}\nThe platform's log is {HOME / 'platform.log'}.")
         return 1
     seconds = clock.monotonic_seconds() - started

@@ -272,6 +272,10 @@ def read_or_make_secret(path: Path) -> bytes:
         return path.read_bytes()
     except FileNotFoundError:
         secret = secrets.token_bytes(32)
-        path.touch(mode=0o600, exist_ok=False)
-        path.write_bytes(secret)
+        fresh = path.with_name(f"{path.name}.new")
+        fresh.unlink(missing_ok=True)
+        fresh.touch(mode=0o600)
+        fresh.write_bytes(secret)
+        # Whole or not at all: a crash here must not leave half a secret behind.
+        fresh.replace(path)
         return secret
