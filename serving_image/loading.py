@@ -11,11 +11,16 @@ import logging
 from collections.abc import Callable
 
 from atelier.contracts import keys
-from atelier.contracts.errors import AdapterRejected, InvalidRequest, NotFound
+from atelier.contracts.errors import (
+    AdapterRejected,
+    ContractBroken,
+    InvalidRequest,
+    NotFound,
+)
+from atelier.objects import ObjectReader
 from serving_image import artifact
 from serving_image.artifact import Artifact
 from serving_image.drawer import Drawer
-from serving_image.objects import ObjectReader
 from serving_image.residency import AdapterKey, Door, Residency
 
 log = logging.getLogger("atelier.serving.loading")
@@ -98,7 +103,11 @@ class Loading:
         self, drawer: Drawer, key: AdapterKey, objects: ObjectReader, path: str, digest: str
     ) -> None:
         def read() -> Artifact:
-            found = artifact.read_archive(objects.read(path, max_bytes=artifact.MAX_ARCHIVE_BYTES))
+            try:
+                body = objects.read(path, max_bytes=artifact.MAX_ARCHIVE_BYTES)
+            except ContractBroken as problem:
+                raise AdapterRejected(problem.message, where="artifact") from problem
+            found = artifact.read_archive(body)
             if found.card.file_digest != digest:
                 raise AdapterRejected(
                     f"artifact {path!r} holds another adapter file",

@@ -21,11 +21,11 @@ import uvicorn
 from atelier.contracts.clock import SystemClock
 from atelier.contracts.container import SERVE_COMMAND
 from atelier.contracts.errors import AtelierError
+from atelier.objects import open_objects
 from serving_image.app import Doors, create_app
 from serving_image.drawer import Drawer
 from serving_image.engine import Engine, EngineState
 from serving_image.loading import Loading
-from serving_image.objects import open_objects
 from serving_image.residency import Residency
 from serving_image.settings import ServeSettings, from_environment
 

@@ -13,7 +13,7 @@ from atelier.contracts.container import (
 from atelier.contracts.documents import MAX_DOCUMENT_BYTES, DocumentError, decode, parse_json
 from atelier.contracts.errors import ContractBroken
 from atelier.contracts.manifest import TrainingManifest, TrainingTask
-from training_image.objects import Objects
+from atelier.objects import Objects
 
 
 @dataclass(frozen=True, slots=True)

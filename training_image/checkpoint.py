@@ -23,7 +23,7 @@ from atelier.contracts.ids import digest_of
 from atelier.contracts.manifest import TrainingTask
 from atelier.lora.bank import Bank
 from atelier.lora.tensor_file import read_tensors, write_tensors
-from training_image.objects import Objects
+from atelier.objects import Objects
 from training_image.optimiser import SlotOptimiser
 from training_image.tree import CheckpointTree
 

@@ -18,7 +18,7 @@ from atelier.contracts.clock import Clock
 from atelier.contracts.control import Answer, ControlAcknowledgement, ControlMessage
 from atelier.contracts.documents import DocumentError
 from atelier.contracts.errors import AtelierError, ObjectMissing
-from training_image.objects import Objects
+from atelier.objects import Objects
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from atelier.contracts.errors import ContractBroken
 from atelier.contracts.manifest import TrainingPhoto, TrainingTask
 from atelier.lora.network import Conditioning, Network
 from atelier.lora.pictures import decode_square
-from training_image.objects import Objects
+from atelier.objects import Objects
 
 MAX_PHOTO_BYTES = 64 * 1024 * 1024
 ENCODED_AT_ONCE = 8

@@ -21,9 +21,9 @@ from atelier.contracts.clock import SystemClock
 from atelier.contracts.container import FAILURE_CHARACTERS, TRAIN_COMMAND, MlFolder
 from atelier.contracts.errors import AtelierError
 from atelier.contracts.progress import TrainingState
+from atelier.objects import open_objects, replace_file
 from training_image.assignment import read_assignment
 from training_image.control import ControlChannel
-from training_image.objects import open_objects, replace_file
 from training_image.reporter import Reporter
 from training_image.settings import TrainSettings, from_environment
 from training_image.tree import CheckpointTree

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from atelier.contracts import keys
-from training_image.objects import replace_file
+from atelier.objects import replace_file
 
 
 class CheckpointTree:

@@ -18,10 +18,10 @@ from atelier.lora.bank import Bank
 from atelier.lora.banked import bank_for
 from atelier.lora.families import load_network
 from atelier.lora.network import Network
+from atelier.objects import Objects
 from training_image.assignment import Assignment
 from training_image.control import ControlChannel
 from training_image.crew import Crew
-from training_image.objects import Objects
 from training_image.optimiser import SlotOptimiser
 from training_image.outputs import Studio
 from training_image.reporter import Reporter

@@ -14,11 +14,11 @@ from starlette.testclient import TestClient
 
 from atelier.contracts.clock import SystemClock
 from atelier.contracts.generation import GenerateRequest
+from atelier.objects import FileObjects
 from serving_image.app import Doors, create_app
 from serving_image.drawer import Drawer
 from serving_image.engine import Engine, EngineState
 from serving_image.loading import Loading
-from serving_image.objects import FileReader
 from serving_image.residency import Residency
 from serving_image.settings import MEBIBYTE, ServeSettings
 from tests.serving.artifacts import files_of, folder_with
@@ -52,7 +52,7 @@ class House:
         loading = Loading(
             residency=self.residency,
             drawer=lambda: self.engine.drawer,
-            objects=FileReader(self.objects) if stored else None,
+            objects=FileObjects(self.objects) if stored else None,
         )
         doors = Doors(
             engine=self.engine,

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import io
+import asyncio
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError, EndpointConnectionError
 
 from atelier.contracts import ids
 from atelier.contracts.checkpoints import ADAPTER_FILE
-from atelier.contracts.errors import ObjectMissing, ServiceUnavailable
+from atelier.contracts.errors import AdapterRejected, ContractBroken
 from serving_image.drawer import Row
-from serving_image.objects import FileReader, S3Reader, open_objects
-from serving_image.refusals import BodyTooLarge
-from serving_image.residency import Door
+from serving_image.loading import Loading
+from serving_image.residency import Door, Residency
 from tests.serving.artifacts import ANN, BOB, archive_of, files_of
 from tests.serving.fakes import FakeDrawer
 from tests.serving.house import House
@@ -113,75 +110,20 @@ def test_many_who_ask_at_once_share_one_fetch(house: House, drawer: FakeDrawer) 
     assert calls == ["stage"]
 
 
+def test_an_artifact_of_too_many_bytes_breaks_a_rule() -> None:
+    class TooLarge:
+        def read(self, key: str, *, max_bytes: int) -> bytes:
+            raise ContractBroken(f"object {key} has more than {max_bytes:,} bytes")
+
+    residency = Residency(slots=1, host_bytes=1000)
+    loading = Loading(residency=residency, drawer=FakeDrawer, objects=TooLarge())
+    with pytest.raises(AdapterRejected, match="more than"):
+        asyncio.run(loading.load_artifact(PATH, "0" * 64))
+    assert residency.all() == []
+
+
 def test_a_server_without_object_storage_says_so(tmp_path: Path) -> None:
     with House(tmp_path, FakeDrawer(), stored=False) as house:
         refused = house.ready().invoke_artifact(PATH, "0" * 64, ANN)
     assert refused.status_code == 400
     assert "ATELIER_OBJECTS" in refused.json()["message"]
-
-
-class FakeS3:
-    """GetObject on a mapping; an exception in the place of a body is raised."""
-
-    def __init__(self, **objects: bytes | Exception) -> None:
-        self.objects = {f"artifacts/{key}": body for key, body in objects.items()}
-
-    def get_object(self, *, Bucket: str, Key: str) -> dict[str, Any]:
-        assert Bucket == "bucket"
-        found = self.objects.get(Key, told("NoSuchKey"))
-        if isinstance(found, Exception):
-            raise found
-        return {"Body": io.BytesIO(found)}
-
-
-def told(code: str) -> ClientError:
-    return ClientError({"Error": {"Code": code}}, "GetObject")
-
-
-def test_s3_and_files_read_the_same(tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes(b"body")
-    for reader in (
-        FileReader(tmp_path),
-        S3Reader("bucket", "artifacts/", client=FakeS3(a=b"body")),
-    ):
-        assert reader.read("a", max_bytes=4) == b"body"
-        with pytest.raises(BodyTooLarge):
-            reader.read("a", max_bytes=3)
-        with pytest.raises(ObjectMissing):
-            reader.read("b", max_bytes=4)
-        with pytest.raises(ValueError, match="object key"):
-            reader.read("../a", max_bytes=4)
-
-
-@pytest.mark.parametrize(
-    ("problem", "kind"),
-    [
-        (told("AccessDenied"), ObjectMissing),
-        (told("SlowDown"), ServiceUnavailable),
-        (EndpointConnectionError(endpoint_url="https://s3"), ServiceUnavailable),
-    ],
-)
-def test_troubles_of_s3_are_told_in_our_errors(problem: Exception, kind: type[Exception]) -> None:
-    reader = S3Reader("bucket", "artifacts/", client=FakeS3(a=problem))
-    with pytest.raises(kind):
-        reader.read("a", max_bytes=4)
-
-
-def test_a_folder_in_the_place_of_an_object_is_missing(tmp_path: Path) -> None:
-    (tmp_path / "a/b").mkdir(parents=True)
-    for key in ("a", "a/b/c"):
-        with pytest.raises(ObjectMissing):
-            FileReader(tmp_path).read(key, max_bytes=4)
-
-
-@pytest.mark.parametrize("address", ["https://host/x", "file://host/x", "s3:///x", "/plain", ""])
-def test_other_addresses_of_objects_are_refused(address: str) -> None:
-    with pytest.raises(ValueError, match="is allowed"):
-        open_objects(address)
-
-
-def test_a_file_address_reads_below_its_folder(tmp_path: Path) -> None:
-    folder = tmp_path / "with space"
-    folder.mkdir()
-    (folder / "a").write_bytes(b"x")
-    assert open_objects(folder.as_uri() + "/").read("a", max_bytes=1) == b"x"

@@ -18,9 +18,9 @@ from atelier.contracts.manifest import HostShare, TrainingManifest, TrainingPhot
 from atelier.contracts.progress import Progress
 from atelier.contracts.request import SamplePrompt
 from atelier.contracts.settings import Hyperparameters, Targets
+from atelier.objects import FileObjects
 from training_image.assignment import Assignment, read_assignment
 from training_image.control import ControlChannel
-from training_image.objects import FileObjects
 from training_image.reporter import Reporter
 from training_image.settings import TrainSettings
 from training_image.tree import CheckpointTree

@@ -1,4 +1,4 @@
-"""The host's doors: bucket, assignment, control channel, progress, checkpoint folder, settings."""
+"""The host's doors: assignment, control channel, progress, checkpoint folder, settings."""
 
 import json
 import logging
@@ -6,97 +6,19 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
-import boto3
 import pytest
-from moto import mock_aws
 
 from atelier.contracts import ids, keys
 from atelier.contracts.clock import ManualClock
 from atelier.contracts.control import Answer, Command
-from atelier.contracts.errors import ContractBroken, ObjectMissing, ServiceUnavailable
+from atelier.contracts.errors import ContractBroken, ServiceUnavailable
 from atelier.contracts.manifest import HostShare
 from atelier.contracts.progress import TrainingState
 from training_image.assignment import read_assignment
 from training_image.control import ControlChannel, Reply
-from training_image.objects import FileObjects, S3Objects, open_objects, replace_file
 from training_image.reporter import Reporter
 from training_image.settings import from_environment
 from training_image.tree import CheckpointTree
-
-# Objects
-
-
-@pytest.fixture(params=["files", "s3"])
-def objects(request, tmp_path, monkeypatch):
-    if request.param == "files":
-        yield open_objects(f"file://{tmp_path}/a%20bucket/")
-        return
-    for name, value in {
-        "AWS_ACCESS_KEY_ID": "k",
-        "AWS_SECRET_ACCESS_KEY": "s",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    with mock_aws():
-        boto3.client("s3").create_bucket(Bucket="atelier")
-        yield open_objects("s3://atelier/inside")
-
-
-def test_what_is_put_is_read_and_listed(objects):
-    objects.put("control/j/h/acks/b.json", b"two")
-    objects.put("control/j/h/acks/a.json", b"one")
-    objects.put("control/j/h/acks/a.json", b"three")
-    assert objects.read("control/j/h/acks/a.json", max_bytes=5) == b"three"
-    assert objects.list("control/j/h/acks/") == [
-        "control/j/h/acks/a.json",
-        "control/j/h/acks/b.json",
-    ]
-    assert objects.list("control/j/h/messages/") == []
-
-
-def test_what_is_missing_or_too_large_is_said(objects):
-    objects.put("a/b", b"four")
-    with pytest.raises(ObjectMissing):
-        objects.read("a/c", max_bytes=9)
-    with pytest.raises(ContractBroken, match="more than 3 bytes"):
-        objects.read("a/b", max_bytes=3)
-
-
-@pytest.mark.parametrize("key", ["../secret", "/etc/passwd", "a//b", ".hidden"])
-def test_no_key_leads_out_of_the_bucket(objects, key):
-    with pytest.raises(ValueError, match="object key"):
-        objects.read(key, max_bytes=9)
-
-
-def test_a_bucket_that_does_not_answer_is_unavailable(tmp_path):
-    (tmp_path / "a").write_bytes(b"")
-    broken = FileObjects(tmp_path)
-    with pytest.raises(ServiceUnavailable):
-        broken.put("a/b", b"")
-    with mock_aws():
-        client = boto3.client("s3", "us-east-1", aws_access_key_id="k", aws_secret_access_key="s")
-        nowhere = S3Objects("no-such-bucket", "", client=client)
-        for ask in (
-            lambda: nowhere.read("a", max_bytes=1),
-            lambda: nowhere.put("a", b""),
-            lambda: nowhere.list("a/"),
-        ):
-            with pytest.raises(ServiceUnavailable):
-                ask()
-
-
-@pytest.mark.parametrize("address", ["", "http://x/", "file://host/x", "s3://", "/tmp"])
-def test_another_address_is_refused(address):
-    with pytest.raises(ValueError, match="objects at"):
-        open_objects(address)
-
-
-def test_a_file_that_cannot_be_written_leaves_the_old_one_and_nothing_else(tmp_path):
-    (tmp_path / "x").mkdir()
-    with pytest.raises(IsADirectoryError):
-        replace_file(tmp_path / "x", b"new")
-    assert [path.name for path in tmp_path.iterdir()] == ["x"]
-
 
 # Checkpoint folder
 
