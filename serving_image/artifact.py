@@ -7,36 +7,26 @@ where they are staged (`Drawer.stage`).
 
 from __future__ import annotations
 
-import gzip
-import io
 import os
 import stat
-import tarfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from atelier.contracts import ids
+from atelier.contracts import archive, ids
 from atelier.contracts.adapter import (
     ARCHIVE_MEMBERS,
-    MAX_ADAPTER_BYTES,
     MAX_CARD_BYTES,
+    MAX_MEMBER_BYTES,
     SLOT_LAYOUT_FILE,
     AdapterCard,
 )
+from atelier.contracts.archive import rejected, too_large
 from atelier.contracts.checkpoints import ADAPTER_CARD, ADAPTER_FILE
 from atelier.contracts.documents import DocumentError
-from atelier.contracts.errors import AdapterRejected, InvalidRequest
+from atelier.contracts.errors import InvalidRequest
 
 FORBIDDEN_ROOTS = ("/dev", "/proc", "/sys")
-MEMBER_BYTES: Mapping[str, int] = {
-    ADAPTER_CARD: MAX_CARD_BYTES,
-    ADAPTER_FILE: MAX_ADAPTER_BYTES,
-    SLOT_LAYOUT_FILE: MAX_ADAPTER_BYTES,
-}
-MAX_ARCHIVE_BYTES = sum(MEMBER_BYTES.values()) + 64 * 1024
-"""Of the archive, packed or unpacked: its members, and tar's own headers and padding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,48 +89,9 @@ def read_archive(body: bytes) -> Artifact:
         AdapterRejected: no such archive, other names, links, undue size, or as `read_folder`.
     """
     members: dict[str, bytes | None] = dict.fromkeys(ARCHIVE_MEMBERS)
-    try:
-        with gzip.GzipFile(fileobj=io.BytesIO(body)) as unpacked:
-            bounded = _Bounded(unpacked)
-            with tarfile.open(fileobj=bounded, mode="r|") as archive:
-                for member in archive:
-                    members[_check_member(member, members)] = _read_member(archive, member)
-            # To the end, where gzip's checksum stands: tar stops before it.
-            bounded.read()
-    except (tarfile.TarError, OSError, EOFError, zlib.error, ValueError) as problem:
-        raise _rejected("the archive", str(problem)[:200], "a .tar.gz of an artifact") from problem
+    for member in archive.read(body):
+        members[member.name] = b"".join(member.chunks)
     return _bind(members)
-
-
-class _Bounded(io.RawIOBase):
-    """A stream that ends in an error after as many bytes as an archive may unpack to."""
-
-    def __init__(self, source: gzip.GzipFile) -> None:
-        self._source = source
-        self._left = MAX_ARCHIVE_BYTES
-
-    def read(self, size: int = -1) -> bytes:
-        read = self._source.read(min(size, self._left + 1) if size >= 0 else self._left + 1)
-        self._left -= len(read)
-        if self._left < 0:
-            raise _rejected("the archive", "more than that", f"{MAX_ARCHIVE_BYTES:,} bytes")
-        return read
-
-
-def _check_member(member: tarfile.TarInfo, members: Mapping[str, bytes | None]) -> str:
-    if member.name not in members or members[member.name] is not None:
-        raise _rejected("the archive", f"{member.name[:80]!r}", f"once {list(ARCHIVE_MEMBERS)}")
-    if not member.isreg():
-        raise _rejected(member.name, "a link or special file", "a regular file")
-    if member.size > MEMBER_BYTES[member.name]:
-        raise _too_large(member.name, member.size)
-    return member.name
-
-
-def _read_member(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    stream = archive.extractfile(member)
-    assert stream is not None, "a regular member has a stream"  # noqa: S101 - invariant
-    return stream.read()
 
 
 def _read_file(name: str, folder: int) -> bytes | None:
@@ -151,16 +102,16 @@ def _read_file(name: str, folder: int) -> bytes | None:
     except FileNotFoundError:
         return None
     except OSError as problem:
-        raise _rejected(name, problem.strerror or "no access", "a regular file") from problem
+        raise rejected(name, problem.strerror or "no access", "a regular file") from problem
     with os.fdopen(opened, "rb") as stream:
         found = os.fstat(stream.fileno())
         if not stat.S_ISREG(found.st_mode):
-            raise _rejected(name, "a link or special file", "a regular file")
-        if found.st_size > MEMBER_BYTES[name]:
-            raise _too_large(name, found.st_size)
+            raise rejected(name, "a link or special file", "a regular file")
+        if found.st_size > MAX_MEMBER_BYTES[name]:
+            raise too_large(name, found.st_size)
         body = stream.read(found.st_size)
         if len(body) != found.st_size:
-            raise _rejected(name, f"{len(body):,} bytes", f"{found.st_size:,}, its size")
+            raise rejected(name, f"{len(body):,} bytes", f"{found.st_size:,}, its size")
         return body
 
 
@@ -169,38 +120,24 @@ def _bind(members: Mapping[str, bytes | None]) -> Artifact:
     slot_layout = members[SLOT_LAYOUT_FILE]
     if card_text is None or adapter is None:
         missing = ADAPTER_CARD if card_text is None else ADAPTER_FILE
-        raise _rejected(missing, "no such file", "one in every artifact")
+        raise rejected(missing, "no such file", "one in every artifact")
     try:
         card = AdapterCard.from_json(card_text, max_bytes=MAX_CARD_BYTES)
     except DocumentError as problem:
-        raise _rejected(f"{ADAPTER_CARD} {problem.where}", problem.problem, "a card") from problem
+        raise rejected(f"{ADAPTER_CARD} {problem.where}", problem.problem, "a card") from problem
     for name, body, digest in (
         (ADAPTER_FILE, adapter, card.file_digest),
         (SLOT_LAYOUT_FILE, slot_layout, card.slot_layout_digest),
     ):
         found = None if body is None else ids.digest_of(body)
         if found != digest:
-            raise _rejected(name, f"digest {found}", f"{digest}, as its card says")
+            raise rejected(name, f"digest {found}", f"{digest}, as its card says")
     if len(adapter) != card.file_bytes:
-        raise _rejected(ADAPTER_FILE, f"{len(adapter):,} bytes", f"{card.file_bytes:,}")
+        raise rejected(ADAPTER_FILE, f"{len(adapter):,} bytes", f"{card.file_bytes:,}")
     return Artifact(card, adapter, slot_layout)
 
 
 def _bad_url(url: str, allowed: str) -> InvalidRequest:
     return InvalidRequest(
         f"url {url[:200]!r}: {allowed} is allowed", where="url", found=url[:200], allowed=allowed
-    )
-
-
-def _too_large(name: str, size: int) -> AdapterRejected:
-    return _rejected(name, f"{size:,} bytes", f"at most {MEMBER_BYTES[name]:,}")
-
-
-def _rejected(where: str, found: str, allowed: str) -> AdapterRejected:
-    return AdapterRejected(
-        f"artifact: {where}: found {found}; allowed: {allowed}",
-        do="Publish the model again; the artifact was not loaded.",
-        where=where,
-        found=found,
-        allowed=allowed,
     )

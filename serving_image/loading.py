@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable
 
 from atelier.contracts import keys
+from atelier.contracts.archive import MAX_ARCHIVE_BYTES
 from atelier.contracts.errors import (
     AdapterRejected,
     ContractBroken,
@@ -104,7 +105,7 @@ class Loading:
     ) -> None:
         def read() -> Artifact:
             try:
-                body = objects.read(path, max_bytes=artifact.MAX_ARCHIVE_BYTES)
+                body = objects.read(path, max_bytes=MAX_ARCHIVE_BYTES)
             except ContractBroken as problem:
                 raise AdapterRejected(problem.message, where="artifact") from problem
             found = artifact.read_archive(body)

@@ -9,13 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from atelier.contracts import checkpoints, ids, keys
-from atelier.contracts.adapter import (
-    MAX_ADAPTER_BYTES,
-    MAX_CARD_BYTES,
-    SLOT_LAYOUT_FILE,
-    AdapterCard,
-)
+from atelier.contracts import archive, checkpoints, ids, keys
+from atelier.contracts.adapter import MAX_MEMBER_BYTES, SLOT_LAYOUT_FILE, AdapterCard
 from atelier.contracts.checkpoints import ADAPTER_CARD, ADAPTER_FILE
 from atelier.contracts.errors import (
     AdapterRejected,
@@ -28,7 +23,6 @@ from atelier.contracts.progress import AdapterPointer
 from atelier.contracts.records import ModelRecord, ModelVersion, RequestRecord
 from atelier.contracts.status import TERMINAL, Stamp, Status
 from tasks.adapter_check import TrainedAdapter, check_adapter, read_card
-from tasks.archive import archive
 from tasks.attempts import read_progress
 from tasks.endings import WRITES, ended
 from tasks.notices import ready_notice
@@ -80,12 +74,12 @@ def _read_adapter(record: RequestRecord, *, objects: Objects) -> tuple[TrainedAd
         )
     pointer, folder = progress.adapter, checkpoints.folder(record.host, record.request)
     _check_inside(pointer, folder)
-    card = _read(record.job, pointer.card, MAX_CARD_BYTES, objects=objects)
-    file = _read(record.job, pointer.file, MAX_ADAPTER_BYTES, objects=objects)
+    card = _read(record.job, pointer.card, MAX_MEMBER_BYTES[ADAPTER_CARD], objects=objects)
+    file = _read(record.job, pointer.file, MAX_MEMBER_BYTES[ADAPTER_FILE], objects=objects)
     slots = None
     if read_card(card).slot_layout_digest is not None:
         path = f"{folder}adapter/{SLOT_LAYOUT_FILE}"
-        slots = _read(record.job, path, MAX_ADAPTER_BYTES, objects=objects)
+        slots = _read(record.job, path, MAX_MEMBER_BYTES[SLOT_LAYOUT_FILE], objects=objects)
     return TrainedAdapter(card, file, slots), pointer.digest
 
 
@@ -121,7 +115,7 @@ def _archive(adapter: TrainedAdapter) -> bytes:
     members = {ADAPTER_CARD: adapter.card, ADAPTER_FILE: adapter.file}
     if adapter.slots is not None:
         members[SLOT_LAYOUT_FILE] = adapter.slots
-    return archive(members)
+    return archive.pack(members)
 
 
 def _publish(

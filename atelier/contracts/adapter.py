@@ -1,7 +1,8 @@
-"""The adapter's documents: adapter.json, the artifact's archive, and the rules both are read by."""
+"""The adapter's documents: adapter.json, the files of an artifact, and the rules of both."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -9,6 +10,7 @@ from atelier.contracts import ids
 from atelier.contracts.checkpoints import ADAPTER_CARD, ADAPTER_FILE
 from atelier.contracts.documents import Document
 from atelier.contracts.settings import Targets
+from atelier.contracts.slot_layout import MAX_LAYOUT_HEADER_BYTES
 
 SLOT_LAYOUT_FILE = "adapter.slots"
 ARCHIVE_MEMBERS = (ADAPTER_CARD, ADAPTER_FILE, SLOT_LAYOUT_FILE)
@@ -17,6 +19,12 @@ A tar that other tools consume holds exactly one `.safetensors`."""
 
 MAX_ADAPTER_BYTES = 512 * 1024 * 1024
 MAX_CARD_BYTES = 64 * 1024
+MAX_MEMBER_BYTES: Mapping[str, int] = {
+    ADAPTER_CARD: MAX_CARD_BYTES,
+    ADAPTER_FILE: MAX_ADAPTER_BYTES,
+    SLOT_LAYOUT_FILE: MAX_ADAPTER_BYTES + MAX_LAYOUT_HEADER_BYTES,
+}
+"""How large each file of an artifact may be, wherever it lies."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,15 +14,30 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from atelier.contracts import keys
+from atelier.contracts import archive, keys
 from atelier.contracts.errors import NotFound, ObjectMissing
-from infra.local.artifact_archive import MAX_ARCHIVE_BYTES, unpack
 from tasks.ports import Objects
 
 
 def model_id(target_model: str) -> str:
     """Return the opaque name under which the container knows a target model."""
     return hashlib.sha256(target_model.encode()).hexdigest()[:32]
+
+
+def unpack(body: bytes, into: Path) -> int:
+    """Write an archive's members into an empty folder; return how many bytes they are.
+
+    Raises:
+        AdapterRejected: it is no such archive. The folder may hold some of its members then.
+        OSError: the disk is full or failing.
+    """
+    written = 0
+    for member in archive.read(body):
+        with (into / member.name).open("xb") as file:
+            for chunk in member.chunks:
+                file.write(chunk)
+        written += member.size
+    return written
 
 
 class ModelDisk:
@@ -83,7 +98,7 @@ class ModelDisk:
         )
         try:
             key = keys.check_key(keys.ARTIFACT_PREFIX + target_model)
-            return self._objects.read(key, max_bytes=MAX_ARCHIVE_BYTES)
+            return self._objects.read(key, max_bytes=archive.MAX_ARCHIVE_BYTES)
         except (ValueError, ObjectMissing) as problem:
             raise missing from problem
 

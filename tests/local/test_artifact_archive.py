@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atelier.contracts.errors import AdapterRejected
-from infra.local.artifact_archive import unpack
+from infra.local.model_disk import unpack
 from tests.local.endpoint_bench import archive
 
 GOOD = {"adapter.json": b"{}", "adapter.safetensors": b"w" * 600}

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from atelier.contracts import ids
 from atelier.contracts.adapter import MAX_CARD_BYTES, SLOT_LAYOUT_FILE
+from atelier.contracts.archive import MAX_ARCHIVE_BYTES
 from atelier.contracts.checkpoints import ADAPTER_CARD, ADAPTER_FILE
 from atelier.contracts.errors import AdapterRejected
-from serving_image import artifact
 from serving_image.artifact import read_archive, read_folder
 from tests.serving.artifacts import ANN, archive_of, files_of, folder_with
 
@@ -92,7 +92,7 @@ def test_an_archive_that_names_a_file_twice_is_refused() -> None:
 
 def test_an_archive_that_unpacks_to_more_than_any_artifact_is_refused_early() -> None:
     head = tarfile.TarInfo("x" * 50)
-    head.type, head.size = tarfile.XHDTYPE, artifact.MAX_ARCHIVE_BYTES * 2
+    head.type, head.size = tarfile.XHDTYPE, MAX_ARCHIVE_BYTES * 2
     out = io.BytesIO()
     with gzip.GzipFile(fileobj=out, mode="wb", compresslevel=1) as packed:
         packed.write(head.tobuf())

@@ -10,13 +10,12 @@ from typing import Any
 
 import pytest
 
-from atelier.contracts import checkpoints, keys, slot_layout
+from atelier.contracts import archive, checkpoints, keys, slot_layout
 from atelier.contracts.errors import AdapterRejected, Cancelled, ContractBroken
 from atelier.contracts.ids import digest_of
 from atelier.contracts.slot_layout import SlotLayout, SlotMatrix
 from atelier.contracts.status import Status
 from tasks import cancel, publish_model, sync_checkpoints
-from tasks.archive import archive
 from tests.fakes.world import World, adapter_file
 
 
@@ -60,12 +59,12 @@ def test_the_artifact_is_a_plain_archive_of_card_and_adapter_file(world):
 
 def test_an_archives_bytes_depend_on_its_members_alone():
     members = {"adapter.safetensors": b"weights", "adapter.json": b"{}"}
-    first = archive(members)
-    assert first == archive(dict(reversed(members.items())))
+    first = archive.pack(members)
+    assert first == archive.pack(dict(reversed(members.items())))
     assert first[4:8] == b"\0\0\0\0"
     assert gzip.decompress(first)
     with pytest.raises(ValueError, match="surprise"):
-        archive({"surprise.pkl": b""})
+        archive.pack({"surprise.pkl": b""})
 
 
 def test_publishing_twice_publishes_once(world):
