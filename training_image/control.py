@@ -17,7 +17,7 @@ from atelier.contracts import keys
 from atelier.contracts.clock import Clock
 from atelier.contracts.control import Answer, ControlAcknowledgement, ControlMessage
 from atelier.contracts.documents import DocumentError
-from atelier.contracts.errors import AtelierError, ObjectMissing
+from atelier.contracts.errors import AtelierError, ContractBroken, ObjectMissing
 from atelier.objects import Objects
 
 log = logging.getLogger(__name__)
@@ -57,11 +57,11 @@ class ControlChannel:
         for key in self._objects.list(f"{folder}messages/"):
             if _id(key) not in self._answered and key.endswith(".json"):
                 try:
-                    body = self._objects.read(key, max_bytes=MAX_MESSAGE_BYTES)
+                    message = self._read(key)
                 except ObjectMissing:
                     continue
                 self._answered.add(_id(key))
-                self._arrived.put((_id(key), _read(key, body)))
+                self._arrived.put((_id(key), message))
 
     def attend(self, obey: Callable[[ControlMessage], Reply]) -> None:
         """Obey every message that has arrived and acknowledge it; called between two steps."""
@@ -86,6 +86,15 @@ class ControlChannel:
                 log.warning("the control channel cannot be read now: %s", problem)
             stop.wait(every_seconds)
 
+    def _read(self, key: str) -> ControlMessage | None:
+        """Return a message; None for one that does not read, which is answered like the others."""
+        try:
+            body = self._objects.read(key, max_bytes=MAX_MESSAGE_BYTES)
+            return ControlMessage.from_json(body)
+        except (ContractBroken, DocumentError) as problem:
+            log.warning("control message %s does not read: %s", key, problem)
+            return None
+
     def _acknowledge(self, message_id: str, reply: Reply) -> None:
         log.info("control message %s: %s (%s)", message_id, reply.answer, reply.reason)
         acknowledgement = ControlAcknowledgement(
@@ -104,11 +113,3 @@ class ControlChannel:
 
 def _id(key: str) -> str:
     return PurePosixPath(key).stem
-
-
-def _read(key: str, body: bytes) -> ControlMessage | None:
-    try:
-        return ControlMessage.from_json(body)
-    except DocumentError as problem:
-        log.warning("control message %s does not read: %s", key, problem)
-        return None

@@ -15,7 +15,7 @@ from atelier.contracts.errors import ContractBroken, ServiceUnavailable
 from atelier.contracts.manifest import HostShare
 from atelier.contracts.progress import TrainingState
 from training_image.assignment import read_assignment
-from training_image.control import ControlChannel, Reply
+from training_image.control import MAX_MESSAGE_BYTES, ControlChannel, Reply
 from training_image.reporter import Reporter
 from training_image.settings import from_environment
 from training_image.tree import CheckpointTree
@@ -136,9 +136,10 @@ def test_a_restarted_host_does_not_obey_again_what_it_acknowledged(house, channe
     again.attend(lambda _: pytest.fail(f"{message.id} was obeyed again"))
 
 
-def test_what_a_host_does_not_understand_it_acknowledges_as_unknown(house, channel):
+@pytest.mark.parametrize("body", [b'{"schema": "atelier.dance/3"}', b" " * (MAX_MESSAGE_BYTES + 1)])
+def test_what_a_host_does_not_understand_it_acknowledges_as_unknown(house, channel, body):
     job = house.manifest.job
-    house.objects.put(keys.control_message(job, "algo-1", "m1"), b'{"schema": "atelier.dance/3"}')
+    house.objects.put(keys.control_message(job, "algo-1", "m1"), body)
     channel.poll()
     channel.attend(lambda _: pytest.fail("an unknown message was obeyed"))
     assert house.answer("m1").answer is Answer.UNKNOWN
