@@ -7,12 +7,14 @@ GPU the crew is one.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+import torch
 from torch import Tensor
 
-from atelier.lora.bank import Bank
+from atelier.lora.bank import Bank, Matrices
 from atelier.lora.network import Network
 from atelier.lora.sampling import Hands
 from training_image.objective import SlotRows, slot_losses, split_rows
@@ -32,6 +34,7 @@ class Crew:
         self._network = network
         self._bank = bank
         self._optimiser = optimiser
+        self._of_thread = threading.local()
         self.hands: Hands | None = None
         if workers > 1:
             self.hands = Hands(ThreadPoolExecutor(workers, thread_name_prefix="rows"), workers)
@@ -56,5 +59,13 @@ class Crew:
         return list(total.values())
 
     def _part(self, groups: Sequence[SlotRows]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        losses_G = slot_losses(self._network, self._bank, groups)
-        return losses_G.detach(), self._optimiser.gradients(losses_G)
+        leaves = self._own_leaves()
+        losses_G = slot_losses(self._network, self._bank, groups, leaves)
+        through = [*leaves.A.values(), *leaves.B.values()]
+        return losses_G.detach(), torch.autograd.grad(losses_G.sum(), through)
+
+    def _own_leaves(self) -> Matrices:
+        found: Matrices | None = getattr(self._of_thread, "leaves", None)
+        if found is None:
+            found = self._of_thread.leaves = self._bank.leaves()
+        return found

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from atelier.lora.bank import Bank
+from atelier.lora.bank import Bank, Matrices
 from atelier.lora.network import Conditioning, Network, NoiseSchedule, Prediction
 
 
@@ -48,7 +48,9 @@ class SlotRows:
         )
 
 
-def slot_losses(network: Network, bank: Bank, groups: Sequence[SlotRows]) -> Tensor:
+def slot_losses(
+    network: Network, bank: Bank, groups: Sequence[SlotRows], leaves: Matrices | None = None
+) -> Tensor:
     """Return the loss of every group, `[G]`; their sum's gradient is each slot's own.
 
     A slot's loss is the mean over its rows, or its rows' part of it where others are elsewhere.
@@ -57,6 +59,7 @@ def slot_losses(network: Network, bank: Bank, groups: Sequence[SlotRows]) -> Ten
         loss[slot] = Σ_r weight(t_r) · mean (p(z_t, t, text) - target)² / of_rows
 
     The target is ε, or `v = √ā_t ε - √(1-ā_t) z_0`. No row's loss depends on another slot's.
+    With `leaves` of the bank, gradients can be taken through them.
     Noise and errors are computed in float32 or wider, whatever the network computes in.
     """
     wide = torch.promote_types(network.dtype, torch.float32)
@@ -70,7 +73,7 @@ def slot_losses(network: Network, bank: Bank, groups: Sequence[SlotRows]) -> Ten
     if network.schedule.prediction is Prediction.V:
         target_NCHW = signal * noise_NCHW - spread * latents_NCHW
     rows = bank.bind([group.slot for group in groups for _ in range(len(group))])
-    with bank.rows(rows):
+    with bank.rows(rows, leaves):
         predicted_NCHW = network.denoise(
             noisy_NCHW.to(network.dtype),
             timesteps_N.to(network.device),

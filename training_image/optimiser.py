@@ -46,30 +46,21 @@ class SlotOptimiser:
     """
 
     def __init__(self, bank: Bank) -> None:
-        """Make the bank's matrices learn; everything is allocated once."""
+        """Allocate everything, once."""
         self._bank = bank
         self.gradient_SP = torch.zeros_like(bank.storage_SP)
         self.first_SP = torch.zeros_like(bank.storage_SP)
         self.second_SP = torch.zeros_like(bank.storage_SP)
-        self._leaves: list[Tensor] = []
-        self._gradients: list[Tensor] = []
-        gradients = bank.views_of(self.gradient_SP)
-        for stacked, views in zip((bank.A, bank.B), gradients, strict=True):
-            for name, tensor in stacked.items():
-                stacked[name] = tensor.detach().requires_grad_()
-                self._leaves.append(stacked[name])
-                self._gradients.append(views[name])
-
-    def gradients(self, losses_G: Tensor) -> tuple[Tensor, ...]:
-        """Return the gradients of the sum of the slots' losses: each slot's are its own.
-
-        Nothing is changed: threads may ask for the gradients of different parts of a batch.
-        """
-        return torch.autograd.grad(losses_G.sum(), self._leaves)
+        A, B = bank.views_of(self.gradient_SP)
+        self._places = [*A.values(), *B.values()]
 
     def gather(self, parts: Sequence[tuple[Tensor, ...]]) -> None:
-        """Fill `gradient_SP` with the sum of what the parts of a batch gave, in their order."""
-        for place, first, *others in zip(self._gradients, *parts, strict=True):
+        """Fill `gradient_SP` with the sum of the parts of a batch, in their order.
+
+        Args:
+            parts: each the gradients of all A, then of all B, in the bank's order.
+        """
+        for place, first, *others in zip(self._places, *parts, strict=True):
             place.copy_(first)
             for other in others:
                 place.add_(other)

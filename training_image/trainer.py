@@ -402,13 +402,12 @@ class Trainer:
         return Reply(Answer.DONE, "the task is stopped")
 
     def _erase(self, owner: str) -> Reply:
-        """Stop the owner's tasks and remove all they left here, except that they were stopped."""
+        """Stop the owner's tasks and remove all that they left here."""
         owned = [task.request for task in self._known.values() if task.owner == owner]
         for request in owned:
             if not self._shop.reporter.progress(request).state.ended:
                 self._stop_task(request)
-            for folder in self._shop.tree.folders(checkpoints.folder(self._shop.host, request)):
-                self._shop.tree.remove_folder(folder)
+            self._remove_all(request)
         return Reply(Answer.DONE, f"{len(owned)} tasks of the owner are stopped and removed")
 
     def _stop_task(self, request: str) -> None:
@@ -416,7 +415,12 @@ class Trainer:
         for stay in self._stays.values():
             stay.stopped = stay.stopped or stay.task.request == request
         self._shop.reporter.say(request, state=TrainingState.STOPPED, eta_seconds=None)
-        self._shop.tree.remove_folder(checkpoints.state_folder(self._shop.host, request))
+        self._remove_all(request)
+
+    def _remove_all(self, request: str) -> None:
+        """Remove what a task left here but for its progress.json."""
+        for folder in self._shop.tree.folders(checkpoints.folder(self._shop.host, request)):
+            self._shop.tree.remove_folder(folder)
 
 
 def _due(step: int, every: int) -> bool:

@@ -80,10 +80,11 @@ def test_the_image_trains_with_exactly_the_files_that_its_dockerfile_copies(imag
 
 
 def test_sigterm_saves_every_slot_and_leaves_in_time_and_a_restart_finishes(image, house):
-    task = house.add(hyperparameters=small(house, 40))
+    often = replace(small(house, 60), checkpoint_every_steps=1)
+    task = house.add(hyperparameters=often)
     house.lay_out()
     program = started(image, house)
-    wait_for(lambda: house.left(task) and house.progress(task).step >= 1, program)
+    wait_for(lambda: any("state/" in name for name in house.left(task)), program)
     program.send_signal(signal.SIGTERM)
     output, _ = program.communicate(timeout=60)
     assert program.returncode == 0, output

@@ -218,6 +218,8 @@ def double_bank(base_folder, tasks, slots=4):
     return network, bank, optimiser
 
 
+ROUNDING = 1e-10
+"""In double precision. Where a gradient is nothing but rounding, AdamW divides it by 1e-8 only."""
 PACKED = ((2, 1, 3, 0), (0, 2, 1, 3), (3, 3, 2, 0), (1, 4, 3, 6))
 
 
@@ -228,7 +230,7 @@ def test_packed_equals_alone_in_double_precision(base_folder):
         alone_network, alone, alone_optimiser = double_bank(base_folder, [task])
         trained(alone_network, alone, alone_optimiser, [task])
         packed_P, alone_P = bank.storage_SP[task[0]], alone.storage_SP[task[0]]
-        assert (packed_P - alone_P).norm() < 1e-12 * alone_P.norm()
+        assert (packed_P - alone_P).norm() < ROUNDING * alone_P.norm()
 
 
 @pytest.mark.parametrize("workers", [2, 3])
@@ -237,7 +239,7 @@ def test_a_crew_of_any_size_learns_the_same(base_folder, workers):
     trained(network, bank, optimiser, PACKED)
     other_network, other, other_optimiser = double_bank(base_folder, PACKED)
     trained(other_network, other, other_optimiser, PACKED, workers=workers)
-    assert (bank.storage_SP - other.storage_SP).norm() < 1e-12 * bank.storage_SP.norm()
+    assert (bank.storage_SP - other.storage_SP).norm() < ROUNDING * bank.storage_SP.norm()
 
 
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=5), st.integers(1, 7))
