@@ -14,6 +14,7 @@ from tasks import (
     record_failure,
     register,
     settle,
+    settle_execution,
     sync_checkpoints,
     wake_dispatch,
 )
@@ -38,5 +39,6 @@ TASKS: Mapping[str, Task] = {
     "Announce": announce.run,
     "RecordFailure": record_failure.run,
     "Settle": settle.run,
+    "SettleExecution": settle_execution.run,
     "Cancel": cancel.run,
 }

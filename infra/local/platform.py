@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 from atelier.contracts.base_models import BASE_MODELS
@@ -161,6 +162,8 @@ class LocalPlatform:
             self.engine.register(
                 machine.name, load(machine.name), substitutions=dict(machine.placeholders)
             )
+        self._ended: SimpleQueue[Mapping[str, Any] | None] = SimpleQueue()
+        self.engine.subscribe(self._on_execution_event)
         self.ports = Ports(
             ledger=self.ledger,
             objects=self.objects,
@@ -182,6 +185,7 @@ class LocalPlatform:
             "training": partial(self.training.serve, self._stop),
             "endpoint": partial(self.endpoint.serve, self._stop),
             "pump": self._pump,
+            "executions": self._settle_executions,
         }
         for name, loop in loops.items():
             thread = threading.Thread(target=self._run, args=(name, loop), name=name, daemon=True)
@@ -192,6 +196,7 @@ class LocalPlatform:
         """Stop every thread and program; state stays, and a later start goes on from it."""
         self._stop.set()
         self._queue_changed.set()
+        self._ended.put(None)
         self._tasks.close()
         for thread in self._threads:
             thread.join(STOP_SECONDS)
@@ -232,6 +237,18 @@ class LocalPlatform:
     def _on_training_event(self, event: Mapping[str, Any]) -> None:
         """Play EventBridge: hand a training job's event to the settle task."""
         TASKS["Settle"](event["detail"], ports=self.ports)
+
+    def _on_execution_event(self, event: Mapping[str, Any]) -> None:
+        """Take an onboarding's end down for `_settle_executions`: the engine cannot wait here."""
+        detail = event["detail"]
+        onboarding = detail["stateMachineArn"].rpartition(":")[2] == "onboarding"
+        if onboarding and detail["status"] not in {"RUNNING", "SUCCEEDED"}:
+            self._ended.put(detail)
+
+    def _settle_executions(self) -> None:
+        """Play EventBridge: hand ended executions to their settle task, best effort as on AWS."""
+        while (detail := self._ended.get()) is not None:
+            self._run_task("SettleExecution", detail)
 
     def _program(
         self, module: str, command: str, extra: Mapping[str, str] | None = None

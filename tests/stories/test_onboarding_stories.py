@@ -126,6 +126,19 @@ def test_an_onboarding_cancelled_while_queued_never_trains(tmp_path: Path) -> No
         assert ada.read(onboarding)["job"] is None
 
 
+def test_an_execution_that_an_operator_stops_cancels_its_onboarding(tmp_path: Path) -> None:
+    full = TrainingSettings(creates_per_second=0, instance_quota=0)
+    with running(tmp_path, training=full) as studio:
+        ada = studio.person("console", "ada")
+        waiting = ada.wait(ada.onboard(mascot_photos()), lambda o: bool(o["waiting_for"]))
+        studio.platform.ports.executions.stop(
+            "onboarding", waiting["execution"], error="Stopped", cause="by hand in the console"
+        )
+        seen = ada.wait(waiting["id"])
+        assert (seen["status"], seen["failure"]["error"]) == ("cancelled", "Cancelled")
+        assert "by hand" in seen["failure"]["message"]
+
+
 def test_throttled_launches_wait_their_turn_and_nobody_is_lost_or_doubled(
     tmp_path: Path,
 ) -> None:
