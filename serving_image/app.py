@@ -139,6 +139,7 @@ class Doors:
         finally:
             gone.cancel()
             if not drawn.done():
+                drawn.cancel()  # nobody is left to be told how the job ends
                 self.engine.abandon(job)
 
     async def _answer(self, request: Request, job: Job, drawn: Drawn) -> Response:

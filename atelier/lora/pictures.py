@@ -1,4 +1,4 @@
-"""Pictures between tensors and files: encoding PNG and JPEG, and reading our own photos."""
+"""Pictures between tensors and files: encoding PNG, and reading our own photos."""
 
 from __future__ import annotations
 
@@ -12,12 +12,9 @@ from torch import Tensor
 
 def encode_png(image_HW3: Tensor) -> bytes:
     """Return a PNG of a uint8 `[H, W, 3]` picture; equal pictures give equal bytes."""
-    return _encode(image_HW3, "PNG", optimize=False)
-
-
-def encode_jpeg(image_HW3: Tensor, *, quality: int = 92) -> bytes:
-    """Return a JPEG of a uint8 `[H, W, 3]` picture."""
-    return _encode(image_HW3, "JPEG", quality=quality)
+    out = io.BytesIO()
+    Image.fromarray(image_HW3.numpy()).save(out, "PNG", optimize=False)
+    return out.getvalue()
 
 
 def decode_square(body: bytes, side: int) -> Tensor:
@@ -35,9 +32,3 @@ def decode_square(body: bytes, side: int) -> Tensor:
         square = square.resize((side, side), Image.Resampling.LANCZOS)
     pixels_HW3 = torch.from_numpy(np.array(square))
     return pixels_HW3.permute(2, 0, 1).float() / 127.5 - 1.0
-
-
-def _encode(image_HW3: Tensor, kind: str, **options: int) -> bytes:
-    out = io.BytesIO()
-    Image.fromarray(image_HW3.numpy()).save(out, kind, **options)
-    return out.getvalue()
