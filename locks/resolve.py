@@ -1,7 +1,7 @@
 """Resolve every lock from pyproject.toml's extras: one per deployable, readable by plain pip.
 
-Run by `make locks`. A lock pins the whole tree of its extras; it names no index, so that it installs
-from whatever index pip is set up with.
+Run by `make locks`. A lock pins the whole tree of its extras; it names no index, so that it
+installs from whatever index pip is set up with.
 """
 
 from __future__ import annotations
@@ -25,10 +25,23 @@ LOCKS = {
 def resolve(target: str, extras: list[str]) -> None:
     """Write one lock."""
     command = [
-        sys.executable, "-m", "piptools", "compile", "--quiet", "--strip-extras", "--no-header",
-        "--no-annotate", "--no-emit-index-url", "--no-emit-find-links", "--no-emit-trusted-host",
-        "--no-emit-options", "--allow-unsafe", "--output-file", "-",
-        *(f"--extra={extra}" for extra in extras), str(ROOT / "pyproject.toml"),
+        sys.executable,
+        "-m",
+        "piptools",
+        "compile",
+        "--quiet",
+        "--strip-extras",
+        "--no-header",
+        "--no-annotate",
+        "--no-emit-index-url",
+        "--no-emit-find-links",
+        "--no-emit-trusted-host",
+        "--no-emit-options",
+        "--allow-unsafe",
+        "--output-file",
+        "-",
+        *(f"--extra={extra}" for extra in extras),
+        str(ROOT / "pyproject.toml"),
     ]
     done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
     pins = [
