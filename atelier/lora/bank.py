@@ -82,10 +82,26 @@ class Rows:
         return len(self.scale_N)
 
 
-class _Bound(threading.local):
-    """The rows that the denoiser is run on in this thread."""
+@dataclass(frozen=True, slots=True)
+class Matrices:
+    """The stacked matrices of all modules: module name → `[S+1, r, in, …]` and `[S+1, out, r]`."""
 
-    rows: Rows | None = None
+    A: Mapping[str, Tensor]
+    B: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """What a batch runs with: its rows, and which tensors stand for the bank's matrices."""
+
+    rows: Rows
+    matrices: Matrices
+
+
+class _Bound(threading.local):
+    """The binding of the batch that this thread runs."""
+
+    binding: Binding | None = None
 
 
 class Bank:
@@ -233,30 +249,47 @@ class Bank:
             single=groups[0] if len(groups) == 1 else None,
         )
 
+    def leaves(self) -> Matrices:
+        """Return tensors over the same storage through which gradients can be taken.
+
+        A thread that takes gradients needs its own: torch's bookkeeping of one leaf, used by two
+        threads at once, can wait for itself (a lock of the leaf's against Python's).
+        """
+        A, B = (
+            {name: tensor.detach().requires_grad_() for name, tensor in stacked.items()}
+            for stacked in (self.A, self.B)
+        )
+        return Matrices(A, B)
+
     @contextmanager
-    def rows(self, rows: Rows) -> Iterator[None]:
+    def rows(self, rows: Rows, leaves: Matrices | None = None) -> Iterator[None]:
         """Run the denoiser on a batch whose rows are bound so; outside, adapters are an error.
 
         A binding holds in its own thread, so that threads may run batches of their own at once.
+
+        Args:
+            rows: one for every row of the batch.
+            leaves: what gradients are taken through, or None for no gradients.
         """
-        before, self._bound.rows = self._bound.rows, rows
+        binding = Binding(rows, leaves or Matrices(self.A, self.B))
+        before, self._bound.binding = self._bound.binding, binding
         try:
             yield
         finally:
-            self._bound.rows = before
+            self._bound.binding = before
 
-    def bound_to(self, count: int) -> Rows:
+    def bound_to(self, count: int) -> Binding:
         """Return the binding of the batch at hand, which has `count` rows.
 
         Raises:
             ValueError: none is bound, or one of another size: guessing could draw with another
                 person's adapter.
         """
-        rows = self._bound.rows
-        if rows is None or len(rows) != count:
-            bound = "no rows" if rows is None else f"{len(rows)} rows"
+        binding = self._bound.binding
+        if binding is None or len(binding.rows) != count:
+            bound = "no rows" if binding is None else f"{len(binding.rows)} rows"
             raise ValueError(f"a batch of {count} rows with {bound} bound; use `bank.rows(…)`")
-        return rows
+        return binding
 
     def _check(self, slot: int) -> None:
         if not 0 <= slot < self.slots:

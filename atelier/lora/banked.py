@@ -32,9 +32,9 @@ class BankedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return `[N, …, out]` of x `[N, …, in]`."""
-        rows = self._bank.bound_to(len(x))
-        A, B = self._bank.A[self._name], self._bank.B[self._name]
-        return self.base(x) + linear_delta(x, A, B, rows)
+        bound = self._bank.bound_to(len(x))
+        A, B = bound.matrices.A[self._name], bound.matrices.B[self._name]
+        return self.base(x) + linear_delta(x, A, B, bound.rows)
 
 
 class BankedConv2d(nn.Module):
@@ -48,9 +48,9 @@ class BankedConv2d(nn.Module):
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         """Return `[N, out, H', W']` of x `[N, in, H, W]`."""
-        rows = self._bank.bound_to(len(x_NCHW))
-        A, B = self._bank.A[self._name], self._bank.B[self._name]
-        return self.base(x_NCHW) + convolution_delta(x_NCHW, A, B, rows, self.base)
+        bound = self._bank.bound_to(len(x_NCHW))
+        A, B = bound.matrices.A[self._name], bound.matrices.B[self._name]
+        return self.base(x_NCHW) + convolution_delta(x_NCHW, A, B, bound.rows, self.base)
 
 
 def linear_delta(x: Tensor, A: Tensor, B: Tensor, rows: Rows) -> Tensor:
