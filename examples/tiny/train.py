@@ -2,8 +2,9 @@
 
     python -m examples.tiny.train --run build/tiny --preset full
 
-A run folder holds the data and whatever is finished, so that a run which was interrupted goes on
-with the first part that is missing; the pipeline folder appears below it as `model`.
+A run folder holds the data and the VAE once they are finished, so that a run which was interrupted
+does not make them again. The pipeline folder `model` appears below it every 2,000 steps of the
+UNet; `--go-on-from` trains such a folder further.
 """
 
 import argparse
