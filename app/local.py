@@ -33,21 +33,25 @@ from infra.local.wire import build_wire
 
 DEFAULT_PORT = 8700
 LOOPBACK = "127.0.0.1"
+UPLOADS_PATH = "/local/uploads"
 MAX_FORM_BYTES = 24 * 1024 * 1024
+"""A photo at its largest, and the form around it."""
+MAX_FIELD_BYTES = 64 * 1024
 
 
 def add_upload_receiver(app: FastAPI, platform: LocalPlatform) -> None:
     """Add the route that plays S3's POST: a signed form needs no key."""
 
     async def receive(request: Request) -> Response:
-        async with request.form(max_files=1, max_fields=20, max_part_size=MAX_FORM_BYTES) as form:
+        async with request.form(max_files=1, max_fields=20, max_part_size=MAX_FIELD_BYTES) as form:
             fields = {k: v for k, v in form.items() if isinstance(v, str)}
             file = form.get("file")
             body = b"" if file is None or isinstance(file, str) else await file.read()
         await run_in_threadpool(platform.objects.accept_upload, fields, body)
         return Response(status_code=204)
 
-    app.add_api_route("/local/uploads", receive, methods=["POST"], include_in_schema=False)
+    app.state.larger_bodies[UPLOADS_PATH] = MAX_FORM_BYTES
+    app.add_api_route(UPLOADS_PATH, receive, methods=["POST"], include_in_schema=False)
 
 
 class Server:
@@ -85,9 +89,10 @@ def listen(port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((LOOPBACK, port))
-    except OSError as problem:
+    except (OSError, OverflowError) as problem:
+        why = problem.strerror if isinstance(problem, OSError) else "ports are 0 to 65535"
         raise SystemExit(
-            f"port {port} on {LOOPBACK} cannot be used ({problem.strerror}); "
+            f"port {port} on {LOOPBACK} cannot be used ({why}); "
             "stop what uses it or choose another with --port"
         ) from problem
     listener.listen(128)
@@ -142,7 +147,7 @@ def main(arguments: list[str] | None = None) -> int:
         stop.set()
 
     platform = LocalPlatform(
-        LocalSettings(home=given.home, upload_url=f"{api_url}/local/uploads"),
+        LocalSettings(home=given.home, upload_url=api_url + UPLOADS_PATH),
         on_failure=on_failure,
     )
     app = create_app(

@@ -13,11 +13,20 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from app.api import models, onboardings, problems, uploads
+from app.api.limits import TOO_LARGE_STATUS, BodyLimit
 from app.api.shapes import Health, Problem
 from atelier.contracts.errors import AtelierError
 from tasks.ports import Ports
 
 DESCRIPTION = "A model of their own for every end user: upload photos, onboard, draw."
+
+
+_SEE_THE_DOCUMENT = "GET /openapi.json lists every path and method."
+_FRAMEWORK_REFUSALS = {
+    404: ("NotFound", _SEE_THE_DOCUMENT),
+    405: ("MethodNotAllowed", _SEE_THE_DOCUMENT),
+    TOO_LARGE_STATUS: ("BodyTooLarge", "Send less in one request."),
+}
 
 
 class _Application(FastAPI):
@@ -48,6 +57,8 @@ def create_app(*, ports: Ports, secret: bytes, allowed_hosts: Sequence[str] = ("
     )
     app.state.ports = ports
     app.state.secret = secret
+    app.state.larger_bodies = {}
+    app.add_middleware(BodyLimit)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(allowed_hosts))
     app.add_exception_handler(AtelierError, problems.on_atelier_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
@@ -91,8 +102,7 @@ def _refused_field(told: Mapping[str, Any]) -> dict[str, str]:
 def _on_http_exception(_: Request, error: Exception) -> JSONResponse:
     """Answer what the framework refuses: unknown paths and methods."""
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for that class
-    code = {404: "NotFound", 405: "MethodNotAllowed"}.get(error.status_code, "Refused")
-    do = "GET /openapi.json lists every path and method."
+    code, do = _FRAMEWORK_REFUSALS.get(error.status_code, ("Refused", _SEE_THE_DOCUMENT))
     return problems.answer(error.status_code, code, str(error.detail), do, {})
 
 

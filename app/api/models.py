@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from fastapi import APIRouter
 
 from app.api import views
@@ -17,6 +19,7 @@ from atelier.contracts.errors import (
     NotFound,
     ServiceUnavailable,
     Throttled,
+    WaitError,
 )
 from atelier.contracts.generation import GenerateRequest, GenerateResponse
 from atelier.contracts.records import ModelRecord
@@ -28,7 +31,7 @@ UNFINISHED = frozenset(Status) - TERMINAL
 MAX_RESPONSE_BYTES = 64 * 1024 * 1024
 
 
-@router.get("/users/{user_id}", summary="Model status check of a user")
+@router.get("/users/{user_id:path}", summary="Model status check of a user")
 def user(user_id: str, ports: Given, who: Who) -> UserView:
     """Models that are ready to draw with, and onboardings under way."""
     owner = who.owner(user_id)
@@ -81,7 +84,9 @@ def generate(model: str, body: Generate, ports: Given, who: Who) -> Generated:
             f"{version.digest[:16]}… of {record.model} {version.version}; the images are discarded",
             where="adapter_digest",
         )
-    ports.ledger.touch_model(owner, record.model, used_at=ports.clock.now())
+    with suppress(WaitError):
+        # Best effort: whoever asked gets the images, also when the ledger cannot note it now.
+        ports.ledger.touch_model(owner, record.model, used_at=ports.clock.now())
     return Generated(
         model=record.model,
         version=version.version,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +12,14 @@ from fastapi import Request
 from fastapi.responses import JSONResponse
 
 from atelier.contracts import errors
+
+
+class _AsciiResponse(JSONResponse):
+    """JSON in ASCII: a problem may quote what a caller sent, also text that UTF-8 cannot hold."""
+
+    def render(self, content: Any) -> bytes:
+        """Return the body."""
+        return json.dumps(content, allow_nan=False).encode("ascii")
 
 
 class Unauthorized(errors.AtelierError):
@@ -92,7 +101,7 @@ def answer(
         "do": do,
         "facts": dict(facts),
     }
-    return JSONResponse(document, status, headers=headers, media_type=MEDIA_TYPE)
+    return _AsciiResponse(document, status, headers=headers, media_type=MEDIA_TYPE)
 
 
 async def on_atelier_error(_: Request, error: Exception) -> JSONResponse:

@@ -9,7 +9,14 @@ from fastapi import APIRouter
 
 from app.api.given import Given, Who
 from app.api.problems import EVERYWHERE
-from app.api.shapes import CompletedUpload, CompleteUpload, Form, NewUpload, Upload
+from app.api.shapes import (
+    CompletedUpload,
+    CompleteUpload,
+    ConsentGiven,
+    Form,
+    NewUpload,
+    Upload,
+)
 from atelier.contracts import ids, keys
 from atelier.contracts.consent import TEXT_VERSION, Consent
 from atelier.contracts.dataset import (
@@ -20,7 +27,7 @@ from atelier.contracts.dataset import (
 )
 from atelier.contracts.documents import DocumentError, canonical_json, decode, encode, parse_json
 from atelier.contracts.errors import InvalidRequest, NotFound, ObjectExists
-from tasks.ports import Objects
+from tasks.ports import Objects, Ports
 
 router = APIRouter(prefix="/v1/uploads", tags=["uploads"], responses=EVERYWHERE)
 FORM_LIFETIME = timedelta(hours=1)
@@ -87,14 +94,7 @@ def complete(upload_set: str, body: CompleteUpload, ports: Given, who: Who) -> C
             missing=missing,
             wrong=wrong,
         )
-    document = UploadComplete(
-        photos=announced,
-        consent=Consent(
-            given_by=body.consent.given_by,
-            given_at=ports.clock.now(),
-            text_version=body.consent.text_version or TEXT_VERSION,
-        ),
-    )
+    document = UploadComplete(photos=announced, consent=_consent(body.consent, ports=ports))
     with suppress(ObjectExists):  # The set was closed before; its first consent stands.
         ports.objects.put(
             keys.upload_complete(prefix),
@@ -103,6 +103,17 @@ def complete(upload_set: str, body: CompleteUpload, ports: Given, who: Who) -> C
             if_absent=True,
         )
     return CompletedUpload(photos=prefix, count=len(announced))
+
+
+def _consent(given: ConsentGiven, *, ports: Ports) -> Consent:
+    try:
+        return Consent(
+            given_by=given.given_by,
+            given_at=ports.clock.now(),
+            text_version=given.text_version or TEXT_VERSION,
+        )
+    except ValueError as problem:
+        raise InvalidRequest(str(problem), where="consent") from problem
 
 
 def read_complete(objects: Objects, prefix: str) -> UploadComplete:

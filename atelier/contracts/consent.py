@@ -27,5 +27,6 @@ class Consent:
         """Check that someone is named."""
         if not self.given_by or len(self.given_by) > 256 or not self.given_by.isprintable():
             raise ValueError("consent names who gave it: 1 to 256 printable characters")
-        if not self.text_version or len(self.text_version) > 64:
-            raise ValueError("consent names the version of its text: 1 to 64 characters")
+        version = self.text_version
+        if not version or len(version) > 64 or not version.isprintable():
+            raise ValueError("consent names the version of its text: 1 to 64 printable characters")

@@ -66,10 +66,10 @@ class Hyperparameters:
 
     def __post_init__(self) -> None:
         """Fill in alpha = rank and check every range."""
-        if self.alpha == 0.0:
-            object.__setattr__(self, "alpha", float(self.rank))
         _within("steps", self.steps, 1, 20_000)
         _within("rank", self.rank, 1, 128)
+        if self.alpha == 0.0:
+            object.__setattr__(self, "alpha", float(self.rank))
         _within("alpha", self.alpha, 0.001, 1024)
         _within("learning_rate", self.learning_rate, 1e-7, 0.1)
         _within("warmup_steps", self.warmup_steps, 0, 20_000)

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
+from app.api.application import create_app
 from atelier.contracts import ids
+from atelier.contracts.errors import ServiceUnavailable
 from atelier.contracts.generation import GeneratedImage, GenerateResponse, ImageFormat
 from atelier.contracts.records import ModelRecord, ModelVersion, Notification
 from atelier.contracts.status import Stamp, Status
 from tasks.ports import Ports
-from tests.api.conftest import ScriptedEndpoint, client_of, uploaded
+from tests.api.conftest import SECRET, ScriptedEndpoint, client_of, uploaded
 from tests.api.test_onboardings import PHOTOS, start
 
 DIGEST = "ab" * 32
@@ -155,3 +159,31 @@ def test_a_wish_out_of_range_is_refused_before_the_endpoint(
     assert drawn.status_code == 400
     assert next(iter(wrong)) in drawn.json()["detail"]
     assert endpoint.asked == []
+
+
+class ForgetfulLedger:
+    """A ledger on a full disk: it reads, and notes no use."""
+
+    def __init__(self, ledger: Any) -> None:
+        self._ledger = ledger
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ledger, name)
+
+    def touch_model(self, owner: str, model: str, *, used_at: Any) -> None:
+        raise ServiceUnavailable(f"{owner}/{model} {used_at}: disk full")
+
+
+def test_images_are_handed_over_even_when_their_use_cannot_be_noted(
+    ports: Ports, published: str, endpoint: ScriptedEndpoint
+) -> None:
+    full = replace(ports, ledger=ForgetfulLedger(ports.ledger))
+    app = create_app(ports=full, secret=SECRET, allowed_hosts=("testserver",))
+    endpoint.answer = answer()
+    wish = {"user_id": "42", "prompt": "zorp"}
+    assert client_of(app, "default").post("/v1/models/me/images", json=wish).status_code == 200
+
+
+def test_a_user_id_may_hold_a_slash(client: TestClient) -> None:
+    shown = client.get("/v1/users/team%2Fada")
+    assert (shown.status_code, shown.json()["user_id"]) == (200, "team/ada")
