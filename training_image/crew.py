@@ -40,10 +40,10 @@ class Crew:
             self.hands = Hands(ThreadPoolExecutor(workers, thread_name_prefix="rows"), workers)
 
     def losses(self, groups: Sequence[SlotRows]) -> list[float]:
-        """Return every group's loss; the gradients are in the optimiser then.
+        """Return the loss of every slot; the gradients are in the optimiser then.
 
         Args:
-            groups: each slot once, with all of its rows.
+            groups: whole, of one slot after the other.
         """
         if self.hands is None:
             parts = [list(groups)]

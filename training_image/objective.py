@@ -14,7 +14,7 @@ from atelier.lora.network import Conditioning, Network, NoiseSchedule, Predictio
 
 @dataclass(frozen=True, slots=True)
 class SlotRows:
-    """The R rows of one slot in one step.
+    """R rows of one slot in one step.
 
     Attributes:
         slot: whose.
@@ -23,7 +23,8 @@ class SlotRows:
         timesteps_R: int64 on the CPU.
         captions: R rows.
         min_snr_gamma: γ of the weighting; 0 switches it off.
-        of_rows: how many rows the slot has in this step, here and in other parts of the batch.
+        of_rows: how many such rows the slot has in this step, here and in other parts of the batch.
+        weight: of their loss.
     """
 
     slot: int
@@ -33,6 +34,7 @@ class SlotRows:
     captions: Conditioning
     min_snr_gamma: float
     of_rows: int
+    weight: float = 1.0
 
     def __len__(self) -> int:
         return len(self.timesteps_R)
@@ -56,7 +58,7 @@ def slot_losses(
     A slot's loss is the mean over its rows, or its rows' part of it where others are elsewhere.
 
         z_t = √ā_t z_0 + √(1-ā_t) ε
-        loss[slot] = Σ_r weight(t_r) · mean (p(z_t, t, text) - target)² / of_rows
+        loss = weight · Σ_r snr_weight(t_r) · mean (p(z_t, t, text) - target)² / of_rows
 
     The target is ε, or `v = √ā_t ε - √(1-ā_t) z_0`. No row's loss depends on another slot's.
     With `leaves` of the bank, gradients can be taken through them.
@@ -85,7 +87,8 @@ def slot_losses(
     for group in groups:
         end = begin + len(group)
         weight_R = snr_weights(network.schedule, group.timesteps_R, group.min_snr_gamma)
-        losses.append((weight_R.to(errors_N) * errors_N[begin:end]).sum() / group.of_rows)
+        total = (weight_R.to(errors_N) * errors_N[begin:end]).sum()
+        losses.append(total * (group.weight / group.of_rows))
         begin = end
     return torch.stack(losses)
 

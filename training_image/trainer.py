@@ -34,6 +34,7 @@ from training_image.data import TaskData, prepare
 from training_image.draws import derived_seed, draw_step
 from training_image.objective import SlotRows
 from training_image.optimiser import stride_of
+from training_image.prior import draw_class
 from training_image.workshop import Workshop
 
 log = logging.getLogger(__name__)
@@ -60,6 +61,7 @@ class Stay:
     Attributes:
         task, slot: who is where.
         data: encoded photos and captions.
+        prior: what the base model draws for the class, or None without prior preservation.
         modules: names of the layers that its adapter has.
         fingerprint: of what is trained.
         step: optimiser steps made, of all attempts.
@@ -72,6 +74,7 @@ class Stay:
     task: TrainingTask
     slot: int
     data: TaskData
+    prior: TaskData | None
     modules: tuple[str, ...]
     fingerprint: str
     step: int
@@ -123,7 +126,7 @@ class Trainer:
         if not stays:
             return
         started = shop.clock.monotonic_seconds()
-        values = shop.crew.losses([self._rows(stay) for stay in stays])
+        values = shop.crew.losses([group for stay in stays for group in self._rows(stay)])
         moving = [stay for stay, loss in zip(stays, values, strict=True) if math.isfinite(loss)]
         shop.optimiser.stride(
             [stride_of(stay.slot, stay.step, stay.task.hyperparameters) for stay in moving]
@@ -145,20 +148,32 @@ class Trainer:
             kept = LOSS_MEMORY if stay.loss is not None else 0.0
             stay.loss = kept * (stay.loss or 0.0) + (1 - kept) * loss
 
-    def _rows(self, stay: Stay) -> SlotRows:
+    def _rows(self, stay: Stay) -> list[SlotRows]:
+        """Return a slot's rows in the step to come: of its photos, and as many of its class."""
         tuned = stay.task.hyperparameters
-        _, *latent = stay.data.latents_MCHW.shape
+        found = [self._rows_of(stay, stay.data, stay.task.seed, flip=tuned.flip, weight=1.0)]
+        if stay.prior is not None:
+            seed = derived_seed(stay.task.seed, "prior")
+            weight = tuned.prior_weight
+            found.append(self._rows_of(stay, stay.prior, seed, flip=False, weight=weight))
+        return found
+
+    def _rows_of(
+        self, stay: Stay, data: TaskData, seed: int, *, flip: bool, weight: float
+    ) -> SlotRows:
+        tuned = stay.task.hyperparameters
+        _, channels, height, width = data.latents_MCHW.shape
         draws = draw_step(
-            stay.task.seed,
+            seed,
             stay.step,
             rows=tuned.batch_size,
-            photos=len(stay.data),
-            latent=(latent[0], latent[1], latent[2]),
+            photos=len(data),
+            latent=(channels, height, width),
             timesteps=self._shop.network.schedule.timesteps,
             noise_offset=tuned.noise_offset,
-            flip=tuned.flip,
+            flip=flip,
         )
-        latents, captions = stay.data.rows(draws.photos_R, draws.flips_R)
+        latents, captions = data.rows(draws.photos_R, draws.flips_R)
         return SlotRows(
             slot=stay.slot,
             latents_RCHW=latents,
@@ -167,6 +182,7 @@ class Trainer:
             captions=captions,
             min_snr_gamma=tuned.min_snr_gamma,
             of_rows=tuned.batch_size,
+            weight=weight,
         )
 
     def _settle_step(self) -> None:
@@ -241,6 +257,9 @@ class Trainer:
         shop, tuned = self._shop, task.hyperparameters
         shop.reporter.say(task.request, state=TrainingState.PREPARING)
         data = prepare(task, objects=shop.objects, network=shop.network)
+        prior = None
+        if tuned.prior_weight:
+            prior = draw_class(task, network=shop.network, bank=shop.bank, hands=shop.crew.hands)
         modules = shop.network.target_modules(tuned.targets)
         shop.optimiser.clear(slot)
         shop.bank.initialise(
@@ -261,6 +280,7 @@ class Trainer:
             task=task,
             slot=slot,
             data=data,
+            prior=prior,
             modules=modules,
             fingerprint=fingerprint,
             step=0 if state is None else state.card.step,

@@ -155,6 +155,17 @@ def test_a_slots_loss_is_the_mean_over_its_own_rows(prediction, tmp_path):
         assert float(found) == pytest.approx(float(expected), rel=1e-5)
 
 
+def test_groups_of_one_slot_add_up_by_their_weights(base_folder):
+    network = load_network(base_folder)
+    bank = bank_for(network, Targets.ALL, slots=1, rank=3)
+    photos, others = rows_of(network, 0, 1), replace(rows_of(network, 0, 2), weight=0.25)
+    lone = [float(slot_losses(network, bank, [group])) for group in (photos, others)]
+    plain = float(slot_losses(network, bank, [replace(others, weight=1.0)]))
+    assert lone[1] == pytest.approx(0.25 * plain)
+    crew = Crew(network, bank, SlotOptimiser(bank), workers=1)
+    assert crew.losses([photos, others]) == pytest.approx([sum(lone)])
+
+
 # Optimiser
 
 

@@ -206,7 +206,7 @@ RAGGED = (
     {"seed": 1},
     {"seed": 2, "hyperparameters": replace(SIX_STEPS, steps=3, batch_size=2, rank=2)},
     {"seed": 3, "hyperparameters": replace(SIX_STEPS, steps=4, targets=Targets.ATTENTION)},
-    {"seed": 4, "hyperparameters": replace(SIX_STEPS, learning_rate=1e-3, min_snr_gamma=0)},
+    {"seed": 4, "hyperparameters": replace(SIX_STEPS, learning_rate=1e-3, prior_weight=0.5)},
 )
 
 
@@ -226,6 +226,17 @@ def test_tasks_in_one_batch_are_trained_as_if_alone(slots, house, trained_alone)
                 assert torch.allclose(
                     found[name][part].float(), expected[name][part].float(), atol=2e-4, rtol=1e-2
                 )
+
+
+def test_prior_preservation_is_resumed_and_changes_what_is_learned(house, trained_alone):
+    kept = replace(SIX_STEPS, prior_weight=1.0)
+    task = house.add(hyperparameters=kept)
+    house.clock = Interrupting(21, house.stop.set)
+    assert not train(house)
+    house.stop.clear()
+    assert train(house)
+    assert house.adapter_bytes(task) == trained_alone(hyperparameters=kept)
+    assert house.adapter_bytes(task) != trained_alone()
 
 
 def test_a_slot_whose_loss_is_not_finite_fails_alone(house, trained_alone):
