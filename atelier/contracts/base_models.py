@@ -47,13 +47,13 @@ class BaseModel:
 
 
 _TINY = Hyperparameters(
-    steps=100,
+    steps=150,
     rank=16,
-    learning_rate=5e-3,
+    learning_rate=3e-3,
     resolution=64,
     targets=Targets.ALL,
     flip=True,
-    preview_every_steps=30,
+    preview_every_steps=50,
     checkpoint_every_steps=50,
 )
 _SD15 = Hyperparameters(
@@ -74,8 +74,8 @@ BASE_MODELS: Mapping[str, BaseModel] = {
                 _TINY, steps=6, warmup_steps=1, preview_every_steps=3, checkpoint_every_steps=3
             ),
             PresetName.FAST: _TINY,
-            PresetName.BALANCED: replace(_TINY, steps=200, preview_every_steps=50),
-            PresetName.QUALITY: replace(_TINY, steps=400, preview_every_steps=100),
+            PresetName.BALANCED: replace(_TINY, steps=300, preview_every_steps=100),
+            PresetName.QUALITY: replace(_TINY, steps=600, preview_every_steps=200),
         },
     ),
     "sd15": BaseModel(

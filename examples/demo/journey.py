@@ -24,7 +24,7 @@ MODEL = "zorp"
 SHEET_PLACES = ("space", "forest", "sea", "sunset")
 """Places where no instance image was taken."""
 SEEDS = 3
-GUIDANCE = 2.5
+GUIDANCE = 3.0
 """What suits the base model `tiny` best (its model card)."""
 
 OnChange = Callable[[dict[str, Any]], None]
