@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from threading import BoundedSemaphore
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -13,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from app.api import models, onboardings, problems, uploads
-from app.api.limits import TOO_LARGE_STATUS, BodyLimit
+from app.api.limits import MAX_DRAWINGS, TOO_LARGE_STATUS, BodyLimit
 from app.api.shapes import Health, Problem
 from atelier.contracts.errors import AtelierError
 from tasks.ports import Ports
@@ -58,6 +59,7 @@ def create_app(*, ports: Ports, secret: bytes, allowed_hosts: Sequence[str] = ("
     app.state.ports = ports
     app.state.secret = secret
     app.state.larger_bodies = {}
+    app.state.drawing_places = BoundedSemaphore(MAX_DRAWINGS)
     app.add_middleware(BodyLimit)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(allowed_hosts))
     app.add_exception_handler(AtelierError, problems.on_atelier_error)

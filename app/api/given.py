@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from threading import BoundedSemaphore
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
@@ -30,5 +31,10 @@ def _caller(
     return caller
 
 
+def _places(request: Request) -> BoundedSemaphore:
+    return cast("BoundedSemaphore", request.app.state.drawing_places)
+
+
 Given = Annotated[Ports, Depends(_ports)]
 Who = Annotated[Caller, Depends(_caller)]
+DrawingPlaces = Annotated[BoundedSemaphore, Depends(_places)]

@@ -1,15 +1,42 @@
-"""How much one request may send: a body is counted while it arrives, and never kept beyond that."""
+"""What one caller may take: bytes of a body, and places among those who wait for images."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import BoundedSemaphore
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from atelier.contracts.errors import Throttled
+
 MAX_BODY_BYTES = 1024 * 1024
 """Many times what the largest sensible wish takes; photos go another way."""
 TOO_LARGE_STATUS = 413
+MAX_DRAWINGS = 30
+"""Requests of one process that wait for images at once. Each holds one of the server's 40 threads;
+the others keep status checks and cancels quick."""
+
+
+@contextmanager
+def place_of(places: BoundedSemaphore) -> Iterator[None]:
+    """Hold one of the places for as long as images are drawn.
+
+    Raises:
+        Throttled: all are taken.
+    """
+    if not places.acquire(blocking=False):
+        raise Throttled(
+            f"{MAX_DRAWINGS} requests wait for images already",
+            do="Send the request again after the time in Retry-After.",
+            allowed=MAX_DRAWINGS,
+        )
+    try:
+        yield
+    finally:
+        places.release()
 
 
 @dataclass(frozen=True, slots=True)

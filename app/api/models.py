@@ -7,7 +7,8 @@ from contextlib import suppress
 from fastapi import APIRouter
 
 from app.api import views
-from app.api.given import Given, Who
+from app.api.given import DrawingPlaces, Given, Who
+from app.api.limits import place_of
 from app.api.problems import EVERYWHERE, responses
 from app.api.shapes import Generate, Generated, Image, ModelPage, UserView
 from atelier.contracts import ids, keys
@@ -61,7 +62,9 @@ def list_models(ports: Given, who: Who, user_id: str | None = None) -> ModelPage
     summary="Draw images with a model",
     responses=responses(Throttled, ModelNotReady, ServiceUnavailable, ContractBroken),
 )
-def generate(model: str, body: Generate, ports: Given, who: Who) -> Generated:
+def generate(
+    model: str, body: Generate, ports: Given, who: Who, places: DrawingPlaces
+) -> Generated:
     """Draws with the model's current version on the shared endpoint."""
     owner = who.owner(body.user_id)
     record = _model(owner, model, body.user_id, ports, who.tenant)
@@ -70,9 +73,9 @@ def generate(model: str, body: Generate, ports: Given, who: Who) -> Generated:
         wish = GenerateRequest(owner=owner, **body.model_dump(exclude={"user_id"}))
     except ValueError as problem:
         raise InvalidRequest(str(problem), where=str(problem).split(" ", 1)[0]) from problem
-    answer = ports.endpoint.invoke(
-        keys.target_model(record.base, owner, record.model, version.version), wish.to_json()
-    )
+    target = keys.target_model(record.base, owner, record.model, version.version)
+    with place_of(places):
+        answer = ports.endpoint.invoke(target, wish.to_json())
     try:
         drawn = GenerateResponse.from_json(answer, max_bytes=MAX_RESPONSE_BYTES)
     except DocumentError as problem:

@@ -8,9 +8,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from app.api.application import create_app
+from app.api.limits import MAX_DRAWINGS
 from atelier.contracts import ids
 from atelier.contracts.errors import ServiceUnavailable
 from atelier.contracts.generation import GeneratedImage, GenerateResponse, ImageFormat
@@ -159,6 +161,21 @@ def test_a_wish_out_of_range_is_refused_before_the_endpoint(
     assert drawn.status_code == 400
     assert next(iter(wrong)) in drawn.json()["detail"]
     assert endpoint.asked == []
+
+
+def test_whoever_waits_for_images_leaves_threads_to_status_checks(
+    app: FastAPI, client: TestClient, published: str, endpoint: ScriptedEndpoint
+) -> None:
+    endpoint.answer = answer()
+    wish = {"user_id": "42", "prompt": "zorp"}
+    for _ in range(MAX_DRAWINGS):
+        app.state.drawing_places.acquire()
+    refused = client.post("/v1/models/me/images", json=wish)
+    assert (refused.status_code, "Retry-After" in refused.headers) == (429, True)
+    assert client.get(f"/v1/onboardings/{published}").status_code == 200
+    app.state.drawing_places.release()
+    for _ in range(2):
+        assert client.post("/v1/models/me/images", json=wish).status_code == 200
 
 
 class ForgetfulLedger:
