@@ -19,7 +19,7 @@ from enum import StrEnum
 from typing import TypeVar
 
 from atelier.contracts.clock import Clock
-from atelier.contracts.errors import AtelierError, ServiceUnavailable, Throttled
+from atelier.contracts.errors import AtelierError, InvalidRequest, ServiceUnavailable, Throttled
 from atelier.contracts.generation import GenerateRequest
 from serving_image.drawer import Drawer, Picture, Row
 from serving_image.jobs import Drawn, Job, Place, drawing_of, proof_drawing
@@ -32,6 +32,11 @@ Made = TypeVar("Made")
 
 FIRST_ROW_SECONDS = 1.0
 """Guess of a row's time before any was measured."""
+
+
+MAX_SIDES = 2
+"""How many times the base model's own side an image may have: attention's cost grows with the
+fourth power of it, no step can be interrupted, and everybody else waits for that step."""
 
 
 class EngineState(StrEnum):
@@ -130,11 +135,13 @@ class Engine:
         """Let a request wait for its images; the adapter is in use from here to its answer.
 
         Raises:
+            InvalidRequest: the image would be too large for the base model.
             NotFound: no such adapter is staged for the request's owner.
             Throttled: too many rows wait; facts: retry_after_seconds.
             ServiceUnavailable: not ready yet, or going.
         """
         side = self.drawer.resolution
+        _check_size(request, most=side * MAX_SIDES)
         with self._changed:
             self._check_open()
             waiting = len(self._waiting)
@@ -432,3 +439,15 @@ class Engine:
     def _check_running(self) -> None:
         if self._state in {EngineState.STOPPED, EngineState.FAILED}:
             self._check_open()
+
+
+def _check_size(request: GenerateRequest, *, most: int) -> None:
+    for name, side in (("width", request.width), ("height", request.height)):
+        if side is not None and side > most:
+            raise InvalidRequest(
+                f"{name} {side}; at most {most} is drawn with this base model",
+                do="Ask for a smaller image.",
+                where=name,
+                found=side,
+                allowed=most,
+            )

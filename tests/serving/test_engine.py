@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import pytest
 
-from atelier.contracts.errors import NotFound, ServiceUnavailable, Throttled
+from atelier.contracts.errors import InvalidRequest, NotFound, ServiceUnavailable, Throttled
 from atelier.contracts.generation import GenerateRequest
 from serving_image.drawer import Drawing, Row
 from serving_image.engine import Engine, EngineState
@@ -116,6 +116,15 @@ def test_no_more_rows_than_allowed_are_drawn_at_once(
         second = submit(house, "bob", BOB, count=8)
     assert [images(first), images(second)] == [expected(first), expected(second)]
     assert max(drawer.batches) == house.settings.most_rows
+
+
+@pytest.mark.parametrize("side", ["width", "height"])
+def test_an_image_too_large_for_the_base_model_is_refused_before_it_holds_up_others(
+    house: House, held: Callable[[str], Hold], side: str
+) -> None:
+    with held("begin"), pytest.raises(InvalidRequest) as refused:
+        submit(house, "ann", ANN, **{side: 136})
+    assert (refused.value.facts["where"], refused.value.facts["allowed"]) == (side, 128)
 
 
 def test_a_full_queue_refuses_with_the_time_to_wait(
