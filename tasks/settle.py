@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from atelier.contracts import ids
-from atelier.contracts.errors import NotFound
-from atelier.contracts.manifest import host_name
+from atelier.contracts.errors import ContractBroken, NotFound
+from atelier.contracts.manifest import TrainingTask, host_name
 from atelier.contracts.records import RequestRecord
 from atelier.contracts.status import TERMINAL, Stamp, Status
 from tasks.job_events import OUTCOMES, TRAINING
@@ -53,20 +53,30 @@ def _requests(job: str, *, ports: Ports) -> Iterator[tuple[RequestRecord, str]]:
     The manifest names them even before the ledger does: an event may overtake the dispatcher that
     is about to write that the job was created.
     """
-    seen = set()
     try:
-        manifest = read_manifest(read_sealed(job, objects=ports.objects))
+        sealed = read_sealed(job, objects=ports.objects)
     except KeyError:
         return
-    for rank in range(len(manifest.hosts)):
-        for task in manifest.share(rank):
-            seen.add(task.request)
-            record = _read(task.request, ports=ports)
-            if record and record.attempt == task.attempt and record.status not in TERMINAL:
-                yield record, host_name(rank)
+    seen = set()
+    for task, host in _tasks(sealed):
+        seen.add(task.request)
+        record = _read(task.request, ports=ports)
+        if record and record.attempt == task.attempt and record.status not in TERMINAL:
+            yield record, host
     for record in ports.ledger.requests_of_job(job):
         if record.request not in seen and record.status not in TERMINAL:
             yield record, record.host or host_name(0)
+
+
+def _tasks(sealed: bytes) -> Iterator[tuple[TrainingTask, str]]:
+    try:
+        manifest = read_manifest(sealed)
+    except ContractBroken:
+        # The ledger alone must do: an event that nobody can settle would hold up all that follow.
+        return
+    for rank in range(len(manifest.hosts)):
+        for task in manifest.share(rank):
+            yield task, host_name(rank)
 
 
 def _read(request: str, *, ports: Ports) -> RequestRecord | None:

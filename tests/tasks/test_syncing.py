@@ -192,6 +192,14 @@ def test_an_event_that_overtakes_the_launcher_is_not_lost(world):
     assert world.read(request).status is Status.TRAINING
 
 
+def test_a_manifest_that_does_not_read_holds_up_no_event(world):
+    request = world.launched()
+    job = str(world.read(request).job)
+    world.objects.put(keys.manifest(job), b"{}")
+    world.event(job, "Failed")
+    assert world.read(request).job_outcome is not None
+
+
 def test_an_event_of_an_earlier_attempts_job_changes_nothing(world):
     request = world.launched()
     first = str(world.read(request).job)
