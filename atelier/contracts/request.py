@@ -30,6 +30,9 @@ DEFAULT_SUBJECT = "creature"
 MAX_SAMPLES = 16
 MAX_WORD_CHARACTERS = 40
 MAX_PRIORITY = 9
+MAX_SIDES = 2
+"""Photos are trained on at up to this many times the base model's own side: memory grows with the
+fourth power of it, and people share a host."""
 MAX_PHOTOS = 50
 MIN_PHOTOS = 4
 DEFAULT_DEADLINE_SECONDS = 24 * 3600
@@ -252,7 +255,11 @@ def _hyperparameters(given: OnboardingInput) -> Hyperparameters:
     changed = {**encode(chosen), **given.hyperparameters}
     if "rank" in given.hyperparameters and "alpha" not in given.hyperparameters:
         changed["alpha"] = 0.0  # It follows the rank.
-    return decode(Hyperparameters, changed, "$.hyperparameters")
+    tuned = decode(Hyperparameters, changed, "$.hyperparameters")
+    most = MAX_SIDES * base_model(given.base).resolution
+    if tuned.resolution > most:
+        raise ValueError(f"resolution {tuned.resolution}; at most {most} on base {given.base}")
+    return tuned
 
 
 def _check_word(name: str, word: str) -> None:

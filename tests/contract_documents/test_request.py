@@ -101,6 +101,7 @@ def test_alpha_follows_a_changed_rank_unless_it_is_given():
     [
         ({"step": 9}, "hyperparameters"),
         ({"steps": 0}, "hyperparameters"),
+        ({"resolution": 136}, "hyperparameters"),
         ({"steps": "many"}, "hyperparameters.steps"),
         ({"rank": None}, "hyperparameters.rank"),
         ({"rank": "x"}, "hyperparameters.rank"),
