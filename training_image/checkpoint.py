@@ -1,7 +1,8 @@
 """Resumable states: everything a task needs to go on as if it had never stopped.
 
-A state is one safetensors file: weights and AdamW's moments per module, and in its header the step
-and a fingerprint of what is trained. The randomness of a step derives from its number
+A state is one safetensors file: weights and AdamW's moments of the task's own modules, and in its
+header the step and a fingerprint of what is trained. What else the bank has room for is not in it:
+a task goes on in any bank that holds it, whoever its neighbours are. The randomness of a step derives from its number
 (`training_image.draws`), so nothing else has to be kept. A new state is written whole before the
 one before the last is removed: a half-written or lost file falls back to the other.
 """
@@ -9,7 +10,7 @@ one before the last is removed: a half-written or lost file falls back to the ot
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -76,21 +77,35 @@ def fingerprint_of(task: TrainingTask, *, base: str, base_digest: str) -> str:
 
 
 def take_state(
-    bank: Bank, optimiser: SlotOptimiser, slot: int, card: StateCard, *, rank: int
+    bank: Bank,
+    optimiser: SlotOptimiser,
+    slot: int,
+    card: StateCard,
+    *,
+    rank: int,
+    modules: Sequence[str],
 ) -> State:
-    """Copy a slot's weights and moments of a rank off the device."""
-    places = _places(bank, optimiser, slot, rank)
+    """Copy a slot's weights and moments of a rank and a set of modules off the device."""
+    places = _places(bank, optimiser, slot, rank, modules)
     tensors = {key: place.to("cpu", torch.float32, copy=True) for key, place in places}
     return State(card, tensors)
 
 
-def put_state(bank: Bank, optimiser: SlotOptimiser, slot: int, state: State, *, rank: int) -> None:
+def put_state(
+    bank: Bank,
+    optimiser: SlotOptimiser,
+    slot: int,
+    state: State,
+    *,
+    rank: int,
+    modules: Sequence[str],
+) -> None:
     """Copy a state into a slot that holds its task's fresh adapter.
 
     Raises:
         ContractBroken: it was taken from other layers or another rank; nothing is changed.
     """
-    places = dict(_places(bank, optimiser, slot, rank))
+    places = dict(_places(bank, optimiser, slot, rank, modules))
     shapes = {key: place.shape for key, place in places.items()}
     if shapes != {key: tensor.shape for key, tensor in state.tensors.items()}:
         raise ContractBroken(
@@ -155,15 +170,15 @@ def _candidates(
 
 
 def _places(
-    bank: Bank, optimiser: SlotOptimiser, slot: int, rank: int
+    bank: Bank, optimiser: SlotOptimiser, slot: int, rank: int, modules: Sequence[str]
 ) -> Iterator[tuple[str, Tensor]]:
-    """Yield every matrix of a slot at a rank, by its name in the state."""
+    """Yield a slot's matrices of some modules at a rank, by their names in the state."""
     for part, storage_SP in (
         ("weight", bank.storage_SP),
         ("first", optimiser.first_SP),
         ("second", optimiser.second_SP),
     ):
         A, B = bank.views_of(storage_SP)
-        for module in bank.shapes:
+        for module in modules:
             yield f"{part}.{module}.A", A[module][slot, :rank]
             yield f"{part}.{module}.B", B[module][slot, :, :rank]

@@ -275,7 +275,7 @@ class Trainer:
             task, fingerprint=fingerprint, tree=shop.tree, host=shop.host, objects=shop.objects
         )
         if state is not None:
-            put_state(shop.bank, shop.optimiser, slot, state, rank=tuned.rank)
+            put_state(shop.bank, shop.optimiser, slot, state, rank=tuned.rank, modules=modules)
         stay = Stay(
             task=task,
             slot=slot,
@@ -317,7 +317,9 @@ class Trainer:
             seconds=stay.seconds,
         )
         rank = stay.task.hyperparameters.rank
-        state = take_state(shop.bank, shop.optimiser, stay.slot, card, rank=rank)
+        state = take_state(
+            shop.bank, shop.optimiser, stay.slot, card, rank=rank, modules=stay.modules
+        )
         write_state(state, tree=shop.tree, host=shop.host)
 
     def _save_all(self) -> None:

@@ -152,6 +152,24 @@ def test_another_host_goes_on_from_the_state_that_the_task_names(
     assert other.adapter_bytes(task) == trained_alone("42")
 
 
+def test_a_task_goes_on_in_a_bank_without_its_wide_neighbour_and_makes_the_same_bytes(
+    house, tmp_path, base_folder, trained_alone
+):
+    narrow = replace(SIX_STEPS, targets=Targets.ATTENTION)
+    first = house.add(hyperparameters=narrow)
+    house.add("wide neighbour")
+    house.clock = Interrupting(21, house.stop.set)
+    assert not train(house)
+    [*_, newest] = sorted((house.ml.checkpoints / f"algo-1/{first.request}/state").iterdir())
+
+    other = House(tmp_path / "other", base_folder)
+    other.objects.put("checkpoints/j/s.safetensors", newest.read_bytes())
+    task = other.add(hyperparameters=narrow, resume_from="checkpoints/j/s.safetensors", attempt=2)
+    assert train(other)
+    assert other.progress(task).failure is None
+    assert other.adapter_bytes(task) == trained_alone("42", hyperparameters=narrow)
+
+
 @pytest.mark.parametrize("kept", [0, 100, 5000])
 def test_a_half_written_state_falls_back_to_the_one_before_with_a_clear_line(
     kept, house, trained_alone, caplog
