@@ -2,9 +2,10 @@
 
 A state is one safetensors file: weights and AdamW's moments of the task's own modules, and in its
 header the step and a fingerprint of what is trained. What else the bank has room for is not in it:
-a task goes on in any bank that holds it, whoever its neighbours are. The randomness of a step derives from its number
-(`training_image.draws`), so nothing else has to be kept. A new state is written whole before the
-one before the last is removed: a half-written or lost file falls back to the other.
+a task goes on in any bank that holds it, whoever its neighbours are. The randomness of a step
+derives from its number (`training_image.draws`), so nothing else has to be kept. A new state is
+written whole before the one before the last is removed: a half-written or lost file falls back to
+the other.
 """
 
 from __future__ import annotations

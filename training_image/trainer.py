@@ -65,6 +65,7 @@ class Stay:
         modules: names of the layers that its adapter has.
         fingerprint: of what is trained.
         step: optimiser steps made, of all attempts.
+        saved_step: what `step` was when the newest state was written or read.
         loss: smoothed, or None before the first step.
         seconds: of training, of all attempts, without samples.
         begun_step, begun_seconds: where `step` and the clock stood when this stay began.
@@ -78,6 +79,7 @@ class Stay:
     modules: tuple[str, ...]
     fingerprint: str
     step: int
+    saved_step: int
     loss: float | None
     seconds: float
     begun_step: int
@@ -215,7 +217,7 @@ class Trainer:
             loss=stay.loss,
             eta_seconds=self._sampling_seconds(stay),
         )
-        if stay.step > stay.begun_step:
+        if stay.step > stay.saved_step:
             self._save(stay)
         report = TrainingReport(
             steps=stay.step,
@@ -276,6 +278,7 @@ class Trainer:
         )
         if state is not None:
             put_state(shop.bank, shop.optimiser, slot, state, rank=tuned.rank, modules=modules)
+        begun_step = 0 if state is None else state.card.step
         stay = Stay(
             task=task,
             slot=slot,
@@ -283,10 +286,11 @@ class Trainer:
             prior=prior,
             modules=modules,
             fingerprint=fingerprint,
-            step=0 if state is None else state.card.step,
+            step=begun_step,
+            saved_step=begun_step,
             loss=None if state is None else state.card.loss,
             seconds=0.0 if state is None else state.card.seconds,
-            begun_step=0 if state is None else state.card.step,
+            begun_step=begun_step,
             begun_seconds=shop.clock.monotonic_seconds(),
         )
         self._stays[slot] = stay
@@ -321,12 +325,14 @@ class Trainer:
             shop.bank, shop.optimiser, stay.slot, card, rank=rank, modules=stay.modules
         )
         write_state(state, tree=shop.tree, host=shop.host)
+        stay.saved_step = stay.step
 
     def _save_all(self) -> None:
-        """Save every slot that has moved since it was entered, and say what is true."""
+        """Save every slot that has moved since its newest state, and say what is true."""
         for stay in self._stays.values():
-            if self._unfinished(stay) and stay.step > stay.begun_step:
+            if not stay.stopped and stay.step > stay.saved_step:
                 self._save(stay)
+                self._shop.reporter.say(stay.task.request, step=stay.step, loss=stay.loss)
                 log.info("request %s is saved after step %d", stay.task.request, stay.step)
         self._shop.reporter.flush()
 
@@ -398,9 +404,12 @@ class Trainer:
 
     def _admit(self, task: TrainingTask) -> Reply:
         shop = self._shop
-        if shop.reporter.knows(task.request):
+        known = self._known.get(task.request)
+        if known is not None and known.attempt >= task.attempt:
             return Reply(Answer.DONE, "the task is here already")
-        if len(self._stays) + len(self._waiting) >= shop.bank.slots:
+        here = [stay.task for stay in self._stays.values() if not stay.stopped]
+        others = [own for own in (*here, *self._waiting) if own.request != task.request]
+        if len(others) >= shop.bank.slots:
             return Reply(Answer.DECLINED, f"all {shop.bank.slots} slots are taken")
         tuned = task.hyperparameters
         layers = set(shop.network.target_modules(tuned.targets))
@@ -410,6 +419,7 @@ class Trainer:
                 f"rank {tuned.rank} of {tuned.targets} does not fit this host's slots of rank "
                 f"{shop.bank.rank}",
             )
+        self._end_attempt(task.request)
         self._known[task.request] = task
         shop.reporter.begin([task])
         self._waiting.append(task)
@@ -433,11 +443,15 @@ class Trainer:
         return Reply(Answer.DONE, f"{len(owned)} tasks of the owner are stopped and removed")
 
     def _stop_task(self, request: str) -> None:
+        self._end_attempt(request)
+        self._shop.reporter.say(request, state=TrainingState.STOPPED, eta_seconds=None)
+        self._remove_all(request)
+
+    def _end_attempt(self, request: str) -> None:
+        """Take a task out of the queue, and out of its slot before the next step."""
         self._waiting = deque(task for task in self._waiting if task.request != request)
         for stay in self._stays.values():
             stay.stopped = stay.stopped or stay.task.request == request
-        self._shop.reporter.say(request, state=TrainingState.STOPPED, eta_seconds=None)
-        self._remove_all(request)
 
     def _remove_all(self, request: str) -> None:
         """Remove what a task left here but for its progress.json."""

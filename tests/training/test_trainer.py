@@ -1,6 +1,7 @@
 """The training loop: what a task leaves, exactness, interruption, and what others may do to it."""
 
 import logging
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -132,6 +133,45 @@ def test_a_run_that_is_interrupted_and_resumed_makes_the_same_bytes(readings, ho
     assert train(house)
     assert house.progress(task).state is TrainingState.DONE
     assert house.adapter_bytes(task) == trained_alone("42")
+
+
+class SetWhenAsked(threading.Event):
+    """An event that is set when it is asked for the n-th time."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self._left = times
+
+    def is_set(self) -> bool:
+        self._left -= 1
+        return self._left <= 0
+
+
+def test_a_slot_that_made_its_last_step_is_saved_when_its_neighbours_preview_is_interrupted(house):
+    house.add("one")
+    last = house.add("two", hyperparameters=replace(SIX_STEPS, steps=3, checkpoint_every_steps=0))
+    house.stop = SetWhenAsked(4)  # before each of three steps, then in the preview of the other
+    assert not train(house, slots=2)
+    assert "state/step-000003.safetensors" in house.left(last)
+    assert house.progress(last).step == 3
+    house.stop = threading.Event()
+    assert train(house, slots=2)
+    assert house.progress(last).state is TrainingState.DONE
+
+
+def test_what_is_cancelled_is_not_saved_when_the_host_is_stopped_at_once(house):
+    house.add("one")
+    gone = house.add("two")
+    shop = house.open(slots=2)
+    trainer = Trainer(house.assignment().tasks, shop)
+    trainer._fill_slots()
+    trainer._train_step()
+    house.send(Command.CANCEL, gone)
+    house.control.poll()
+    house.control.attend(trainer._obey)
+    house.stop.set()
+    assert not trainer.run()
+    assert house.left(gone) == ["progress.json"]
 
 
 def test_another_host_goes_on_from_the_state_that_the_task_names(
@@ -430,6 +470,41 @@ def test_a_newcomer_who_is_here_already_is_accepted_again(house):
     house.control.poll()
     assert Trainer(house.assignment().tasks, shop).run()
     assert "already" in house.answer(message.id).reason
+
+
+def test_a_newer_attempt_of_a_task_that_failed_begins_again(house, trained_alone):
+    task = house.add()
+    hidden = house.root / "hidden"
+    photo_file = house.root / "objects" / task.photos[0].key
+    photo_file.rename(hidden)
+    assert train(house)
+    assert house.progress(task).state is TrainingState.FAILED
+    hidden.rename(photo_file)
+    shop = house.open()
+    again = house.send(Command.ADMIT, replace(task, attempt=2))
+    house.control.poll()
+    assert Trainer(house.assignment().tasks, shop).run()
+    assert house.answer(again.id).reason == "accepted"
+    said = house.progress(task)
+    assert (said.attempt, said.state, said.failure) == (2, TrainingState.DONE, None)
+    assert house.adapter_bytes(task) == trained_alone("42")
+
+
+@pytest.mark.parametrize("readings", [5, 20, 30])
+def test_a_newer_attempt_takes_the_place_of_one_that_is_under_way(readings, house, trained_alone):
+    task = house.add()
+    sent = []
+
+    def admit() -> None:
+        sent.append(house.send(Command.ADMIT, replace(task, attempt=2)))
+        house.control.poll()
+
+    house.clock = Interrupting(readings, admit)
+    assert train(house)
+    assert house.answer(sent[0].id).reason == "accepted"
+    said = house.progress(task)
+    assert (said.attempt, said.state) == (2, TrainingState.DONE)
+    assert house.adapter_bytes(task) == trained_alone("42")
 
 
 def test_an_idle_host_waits_for_newcomers_then_leaves(house):
