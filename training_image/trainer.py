@@ -50,6 +50,10 @@ class _StopRequested(Exception):
     """The platform wants the host to end (SIGTERM)."""
 
 
+HOSTS_OWN = (_StopRequested, OSError)
+"""What one task meets and all share: the wish to end, a disk that is full or failing."""
+
+
 class _TaskStopped(Exception):
     """The task at hand was cancelled or erased."""
 
@@ -204,8 +208,10 @@ class Trainer:
                     self._finish(stay)
             except _TaskStopped:
                 self._leave(stay)
-            except AtelierError as problem:
-                self._fail(stay, problem)
+            except HOSTS_OWN:
+                raise
+            except Exception as problem:  # noqa: BLE001 - it is this task's, and told of it
+                self._fail(stay, self._of_the_task(problem))
 
     def _finish(self, stay: Stay) -> None:
         """Adapter files first, then samples; done is said when all of it is there."""
@@ -248,8 +254,11 @@ class Trainer:
             task = self._waiting.popleft()
             try:
                 self._enter(task, free[0])
-            except AtelierError as problem:
-                self._shop.reporter.fail(task.request, problem.name(), problem.message)
+            except HOSTS_OWN:
+                raise
+            except Exception as problem:  # noqa: BLE001 - it is this task's, and told of it
+                own = self._of_the_task(problem)
+                self._shop.reporter.fail(task.request, own.name(), own.message)
                 self._shop.bank.clear(free[0])
             else:
                 free.pop(0)
@@ -305,6 +314,21 @@ class Trainer:
     def _fail(self, stay: Stay, problem: AtelierError) -> None:
         self._shop.reporter.fail(stay.task.request, problem.name(), problem.message)
         self._leave(stay)
+
+    def _of_the_task(self, problem: Exception) -> AtelierError:
+        """Return what went wrong with one task as its own failure; its neighbours go on.
+
+        Raises:
+            RuntimeError: the device is broken, and the host with it.
+        """
+        if isinstance(problem, AtelierError):
+            return problem
+        log.error("unexpected, and one task's own", exc_info=problem)
+        if self._shop.network.device.type == "cuda":
+            # A broken device answers every later call with the same error, this one first.
+            torch.cuda.synchronize(self._shop.network.device)
+            torch.cuda.empty_cache()
+        return PoisonousTask(f"{type(problem).__name__}: {problem}", last=type(problem).__name__)
 
     def _unfinished(self, stay: Stay) -> bool:
         return stay.step < stay.task.hyperparameters.steps

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,9 @@ from atelier.contracts.request import SamplePrompt
 from atelier.contracts.settings import Targets
 from atelier.lora.adapter_file import check_card, read_adapter
 from atelier.lora.slot_file import read_slots
+from atelier.objects import FileObjects
 from tests.training.house import SIX_STEPS, House, Interrupting, photo
+from training_image.outputs import Studio
 from training_image.trainer import Trainer
 
 ALL_LEFT = [
@@ -340,6 +342,61 @@ def test_a_photo_that_is_no_picture_fails_its_task(house):
     house.tasks.append(replace(task, photos=(broken,)))
     assert train(house)
     assert "is no picture" in house.progress(task).failure.message
+
+
+class Starved(FileObjects):
+    """A bucket one of whose objects is too much for the device."""
+
+    def __init__(self, root: Path, key: str, problem: Exception) -> None:
+        super().__init__(root)
+        self._key, self._problem = key, problem
+
+    def read(self, key: str, *, max_bytes: int) -> bytes:
+        if key == self._key:
+            raise self._problem
+        return super().read(key, max_bytes=max_bytes)
+
+
+class Spoilt(Studio):
+    """A studio that cannot draw the samples of one owner's task."""
+
+    def samples(self, task, slot, *, each_step):
+        if task.owner == ids.owner_of("default", "bad"):
+            raise ValueError("timestep_spacing is unknown")
+        return super().samples(task, slot, each_step=each_step)
+
+
+@pytest.mark.parametrize(
+    "problem", [torch.OutOfMemoryError("out of memory"), ValueError("no such scheduler")]
+)
+def test_whatever_happens_when_a_task_enters_is_its_own_failure(house, problem):
+    bad, good = house.add("bad"), house.add("good")
+    house.objects = Starved(house.root / "objects", bad.photos[0].key, problem)
+    assert train(house)
+    assert house.progress(bad).failure.error == "PoisonousTask"
+    assert str(problem) in house.progress(bad).failure.message
+    assert house.progress(good).state is TrainingState.DONE
+
+
+def test_whatever_happens_when_a_task_ends_is_its_own_failure(house, trained_alone):
+    bad, good = house.add("bad"), house.add("good")
+    shop = house.open(slots=2)
+    studio = Spoilt(**{part.name: getattr(shop.studio, part.name) for part in fields(Studio)})
+    assert Trainer(house.assignment().tasks, replace(shop, studio=studio)).run()
+    assert house.progress(bad).failure.error == "PoisonousTask"
+    assert "timestep_spacing" in house.progress(bad).failure.message
+    assert house.progress(good).state is TrainingState.DONE
+    assert not shop.bank.storage_SP.any()
+
+
+def test_a_disk_that_fails_ends_the_host_and_no_task(house):
+    task = house.add()
+    shop = house.open()
+    samples = house.ml.checkpoints / checkpoints.folder("algo-1", task.request) / "samples"
+    samples.write_bytes(b"a file in the folder's place")
+    with pytest.raises(OSError, match="samples"):
+        Trainer(house.assignment().tasks, shop).run()
+    assert not house.progress(task).state.ended
 
 
 def test_weights_that_no_adapter_file_holds_fail_the_task(house):
