@@ -13,8 +13,6 @@ from urllib.parse import unquote, urlsplit
 from atelier.contracts import keys
 from atelier.contracts.errors import ContractBroken, ObjectMissing, ServiceUnavailable
 
-MAX_LISTED = 1000
-
 
 class ObjectReader(Protocol):
     """Reads whole objects."""
@@ -42,7 +40,7 @@ class Objects(ObjectReader, Protocol):
         ...
 
     def list(self, prefix: str) -> list[str]:
-        """Return up to 1000 keys below a folder, sorted.
+        """Return all keys below a folder, sorted.
 
         Raises:
             ServiceUnavailable: the bucket does not answer.
@@ -84,7 +82,7 @@ class FileObjects:
             return []
         except OSError as problem:
             raise _unavailable(prefix, problem) from problem
-        return [prefix + name for name in names if not name.startswith(".")][:MAX_LISTED]
+        return [prefix + name for name in names if not name.startswith(".")]
 
 
 class S3Objects:
@@ -123,17 +121,20 @@ class S3Objects:
             raise _unavailable(key, problem) from problem
 
     def list(self, prefix: str) -> list[str]:
-        """Return one page of ListObjectsV2."""
+        """Return every page of ListObjectsV2, of up to 1,000 keys each."""
         from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - with the client
 
         name = self._prefix + keys.check_prefix(prefix)
         try:
-            page = self._client.list_objects_v2(
-                Bucket=self._bucket, Prefix=name, MaxKeys=MAX_LISTED
-            )
+            pages = self._client.get_paginator("list_objects_v2")
+            found = [
+                item["Key"].removeprefix(self._prefix)
+                for page in pages.paginate(Bucket=self._bucket, Prefix=name)
+                for item in page.get("Contents", [])
+            ]
         except (BotoCoreError, ClientError) as problem:
             raise _unavailable(prefix, problem) from problem
-        return sorted(item["Key"].removeprefix(self._prefix) for item in page.get("Contents", []))
+        return sorted(found)
 
 
 def open_objects(address: str) -> Objects:

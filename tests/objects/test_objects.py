@@ -37,6 +37,29 @@ def test_what_is_put_is_read_and_listed(objects):
     assert objects.list("control/j/h/messages/") == []
 
 
+def test_a_folder_of_any_number_of_files_is_listed_whole(tmp_path):
+    folder = tmp_path / "control/j/h/messages"
+    folder.mkdir(parents=True)
+    for number in range(1001):
+        (folder / f"{number:04d}.json").touch()
+    found = FileObjects(tmp_path).list("control/j/h/messages/")
+    assert found == [f"control/j/h/messages/{number:04d}.json" for number in range(1001)]
+
+
+def test_every_page_of_s3_is_listed():
+    with mock_aws():
+        client = boto3.client("s3", "us-east-1", aws_access_key_id="k", aws_secret_access_key="s")
+        client.create_bucket(Bucket="atelier")
+        client.meta.events.register(
+            "provide-client-params.s3.ListObjectsV2", lambda params, **_: {**params, "MaxKeys": 2}
+        )
+        bucket = S3Objects("atelier", "inside/", client=client)
+        names = [f"control/j/{number}.json" for number in range(5)]
+        for name in names:
+            bucket.put(name, b"")
+        assert bucket.list("control/j/") == names
+
+
 def test_what_is_missing_or_too_large_is_said(objects):
     objects.put("a/b", b"four")
     with pytest.raises(ObjectMissing):
