@@ -6,6 +6,7 @@ Values are shared between states and never changed in place; whoever changes one
 from __future__ import annotations
 
 import json
+import math
 from typing import Any, Final, TypeAlias
 
 Json: TypeAlias = Any
@@ -34,7 +35,14 @@ def _refuse_constant(name: str) -> Json:
     raise ValueError(f"{name} is not JSON")
 
 
-_DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant)
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise ValueError(f"{digits[:40]} is beyond what a double holds")
+    return number
+
+
+_DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
 
 
 def encode(value: Json) -> str:
@@ -59,8 +67,10 @@ def canonical(value: Json) -> str:
 def decode(text: str) -> Json:
     """Read JSON, refusing the constants that only Python and JavaScript know.
 
+    A number that no double holds (`1e999`) is refused too: as an infinity it could not be written.
+
     Raises:
-        ValueError: the text is not JSON.
+        ValueError: the text is not JSON, or not such that it can be written again.
     """
     try:
         return _DECODER.decode(text)
