@@ -104,7 +104,7 @@ class Drawer(Protocol):
         ...
 
     def finish(self, rows: Sequence[Row]) -> Sequence[Picture | None]:
-        """Decode rows that have no step left; None where the latents are no numbers.
+        """Decode rows that have no step left; None where latents or pixels are no numbers.
 
         Raises:
             MemoryExhausted: the device has no memory for so many rows.

@@ -100,13 +100,20 @@ class TorchDrawer:
             sampling.advance(self._network, self._bank, cast("list[sampling.Row]", rows))
 
     def finish(self, rows: Sequence[Row]) -> Sequence[Picture | None]:
-        """Decode rows of one size; a row whose latents are no numbers is left out."""
+        """Decode rows of one size; a row whose latents or pixels are no numbers is left out."""
         own = cast("list[sampling.Row]", rows)
-        sound = [row for row in own if bool(torch.isfinite(row.latent_CHW).all())]
+        pictures: list[Picture | None] = [None] * len(own)
         with _memory():
-            pixels = iter(sampling.finish(self._network, sound) if sound else ())
-        kept = {id(row) for row in sound}
-        return [_picture(next(pixels)) if id(row) in kept else None for row in own]
+            sound = [n for n, row in enumerate(own) if bool(row.latent_CHW.isfinite().all())]
+            if not sound:
+                return pictures
+            x_N3HW = sampling.decode(self._network, [own[n] for n in sound])
+            drawn = x_N3HW.isfinite().flatten(1).all(dim=1).tolist()
+            pixels_NHW3 = sampling.to_pixels(x_N3HW)
+        for n, is_drawn, pixels_HW3 in zip(sound, drawn, pixels_NHW3, strict=True):
+            if is_drawn:
+                pictures[n] = _picture(pixels_HW3)
+        return pictures
 
     def _translate(self, drawing: Drawing) -> sampling.Drawing:
         return sampling.Drawing(

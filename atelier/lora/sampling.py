@@ -174,11 +174,18 @@ def _predict(
     return list(predicted_NCHW.to(z_NCHW.dtype))
 
 
-@torch.no_grad()
 def finish(network: Network, rows: Sequence[Row]) -> Tensor:
     """Decode rows of one size: uint8 `[N, H, W, 3]` on the CPU."""
-    z_NCHW = torch.stack([row.latent_CHW for row in rows])
-    return to_pixels(network.decode_latents(z_NCHW))
+    return to_pixels(decode(network, rows))
+
+
+@torch.no_grad()
+def decode(network: Network, rows: Sequence[Row]) -> Tensor:
+    """Decode rows of one size: images `[N, 3, H, W]`, about in [-1, 1], on the device.
+
+    Finite latents may decode to what is no number, where the decoder overflows its dtype.
+    """
+    return network.decode_latents(torch.stack([row.latent_CHW for row in rows]))
 
 
 @torch.no_grad()

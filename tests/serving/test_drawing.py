@@ -6,7 +6,7 @@ import base64
 import io
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -16,6 +16,8 @@ from atelier.contracts import ids
 from atelier.contracts.base_models import folder_digest
 from atelier.contracts.checkpoints import ADAPTER_FILE
 from atelier.contracts.errors import ContractBroken
+from atelier.lora import sampling
+from serving_image.jobs import proof_drawing
 from serving_image.residency import AdapterKey, Door
 from serving_image.settings import MEBIBYTE, ServeSettings
 from serving_image.torch_drawer import TorchDrawer, check_weights, open_drawer
@@ -156,6 +158,23 @@ def test_latents_that_are_no_numbers_are_refused_and_hurt_nobody_in_the_batch(
     assert difference(pixels(good.result())[0], alone) <= TOLERANCE
     [after] = draw(house, "ann", ANN)
     assert difference(after, alone) == 0
+
+
+def test_pixels_that_are_no_numbers_come_to_no_image_beside_one_that_does(
+    opened: TorchDrawer,
+) -> None:
+    drawing = proof_drawing(opened.resolution)
+    good, overflowing = opened.begin([drawing, drawing])
+    while good.left:
+        opened.advance([good, overflowing])
+    cast("sampling.Row", overflowing).latent_CHW.fill_(1e30)
+    picture, none = opened.finish([good, overflowing])
+    [alone] = opened.finish([good])
+    assert none is None
+    assert picture is not None
+    assert alone is not None
+    one, other = (np.frombuffer(p.rgb, np.uint8).astype(int) for p in (picture, alone))
+    assert difference(one, other) <= TOLERANCE
 
 
 @pytest.mark.parametrize(("rank", "why"), [(16, "rank"), (4, "module")])
