@@ -26,16 +26,12 @@ from atelier.contracts.clock import SystemClock, to_iso
 from benchmarks.machine import commit, machine
 from examples.demo.journey import MASCOT, SHEET_PLACES, Studio, instance_images
 from examples.demo.platform import local_platform
-from examples.tiny.judge import Judge, copies
-from examples.tiny.scenes import NEW_PLACES, PHOTO_PLACES, render, scenes_of
-from examples.tiny.subjects import MASCOT as SUBJECT
-from examples.tiny.subjects import unseen
+from examples.demo.verdict import judge
+from examples.tiny.scenes import NEW_PLACES
 from workflows.engine.engine import SqliteHistoryStore
 
 RESULT = Path(__file__).parent / "results" / "demo.json"
 SEEDS_PER_PLACE = 6
-GALLERY_SEED = 77
-SUBJECT_NAME = "the mascot"
 
 
 def measure(home: Path) -> dict[str, Any]:
@@ -59,19 +55,7 @@ def measure(home: Path) -> dict[str, Any]:
                 for place in NEW_PLACES
             }
         by_state = seconds_by_state(home / "executions.sqlite3", onboarding["execution"])
-    images = [image for some in drawn.values() for image in some]
-    asked = [place for place, some in drawn.items() for _ in some]
-    judge = Judge.load()
-    galleries = {
-        name: [
-            render(scene) for scene in scenes_of(subject, places=PHOTO_PLACES, seed=GALLERY_SEED)
-        ]
-        for name, subject in {
-            SUBJECT_NAME: SUBJECT,
-            **{f"unseen {n}": other for n, other in enumerate(unseen(20), 1)},
-        }.items()
-    }
-    found, seen = judge.retrieve(images, galleries), judge.background_of(images)
+    verdict = judge(drawn, instance_images())
     return {
         "benchmark": "demo",
         "total_seconds": round(total_seconds, 1),
@@ -79,11 +63,11 @@ def measure(home: Path) -> dict[str, Any]:
         "onboarding_seconds": round(onboarded_seconds - platform_seconds, 1),
         "drawing_seconds": round(total_seconds - onboarded_seconds, 1),
         "seconds_by_state": by_state,
-        "images_judged": len(images),
-        "retrieval_among": len(galleries),
-        "retrieval_accuracy": round(share(found, [SUBJECT_NAME] * len(found)), 3),
-        "prompt_following": round(share(seen, asked), 3),
-        "copies": sum(nearest.is_copy for nearest in copies(images, instance_images())),
+        "images_judged": verdict.images,
+        "retrieval_among": verdict.subjects,
+        "retrieval_accuracy": round(verdict.retrieval, 3),
+        "prompt_following": round(verdict.prompt_following, 3),
+        "copies": verdict.copies,
         "machine": machine(),
         "commit": commit(),
         "measured_at": to_iso(clock.now()),
@@ -109,11 +93,6 @@ def seconds_by_state(executions: Path, name: str) -> dict[str, float]:
         elif event.type.endswith("StateExited"):
             spent[state] += (event.timestamp - entered.pop(state)).total_seconds()
     return {state: round(seconds, 2) for state, seconds in spent.items()}
-
-
-def share(found: list[str], expected: list[str]) -> float:
-    """Return the share of pairs that agree."""
-    return sum(f == e for f, e in zip(found, expected, strict=True)) / len(expected)
 
 
 def main() -> int:
