@@ -59,6 +59,7 @@ class House:
     tasks: list[TrainingTask] = field(default_factory=list)
     idle_seconds: float = 0.0
     host: str = "algo-1"
+    threads: int = 1
 
     def __post_init__(self) -> None:
         self.objects = FileObjects(self.root / "objects")
@@ -156,7 +157,7 @@ class House:
             objects=f"file://{self.root}/objects/",
             base_models=self.bases,
             device="cpu",
-            threads=1,
+            threads=self.threads,
             slots=slots,
             preview_denoising_steps=2,
         )

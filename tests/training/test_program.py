@@ -80,7 +80,7 @@ def test_the_image_trains_with_exactly_the_files_that_its_dockerfile_copies(imag
 
 
 def test_sigterm_saves_every_slot_and_leaves_in_time_and_a_restart_finishes(image, house):
-    often = replace(small(house, 60), checkpoint_every_steps=1)
+    often = replace(small(house, 25), checkpoint_every_steps=1)
     task = house.add(hyperparameters=often)
     house.lay_out()
     program = started(image, house)
@@ -99,11 +99,11 @@ def test_sigterm_saves_every_slot_and_leaves_in_time_and_a_restart_finishes(imag
 
 
 def wait_for(condition, program) -> None:
-    for _ in range(1200):
+    for _ in range(6000):
         if condition():
             return
         assert program.poll() is None, program.communicate()[0]
-        SystemClock().sleep(0.1)
+        SystemClock().sleep(0.02)
     program.kill()
     pytest.fail("the program did not get there within 120 s")
 

@@ -277,15 +277,31 @@ def test_tasks_in_one_batch_are_trained_as_if_alone(slots, house, trained_alone)
     assert Trainer(house.assignment().tasks, shop).run()
     for number, (task, changes) in enumerate(zip(tasks, RAGGED, strict=True)):
         alone = trained_alone(f"user{number}", **changes)
-        found, expected = (
-            read_adapter(body, shop.bank.shapes, max_rank=4).matrices
-            for body in (house.adapter_bytes(task), alone)
-        )
-        for name in expected:
-            for part in (0, 1):
-                assert torch.allclose(
-                    found[name][part].float(), expected[name][part].float(), atol=2e-4, rtol=1e-2
-                )
+        assert_same_within_rounding(house.adapter_bytes(task), alone, shop.bank.shapes)
+
+
+def assert_same_within_rounding(one: bytes, other: bytes, shapes) -> None:
+    found, expected = (read_adapter(body, shapes, max_rank=4).matrices for body in (one, other))
+    assert found.keys() == expected.keys()
+    for name in expected:
+        for part in (0, 1):
+            assert torch.allclose(
+                found[name][part].float(), expected[name][part].float(), atol=2e-4, rtol=1e-2
+            )
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 2), (3, 1)])
+def test_a_crew_of_another_size_goes_on_and_learns_the_same(house, before, after, trained_alone):
+    task = house.add()
+    house.threads = before
+    house.clock = Interrupting(21, house.stop.set)
+    assert not train(house)
+    house.stop.clear()
+    house.threads = after
+    shop = house.open()
+    assert Trainer(house.assignment().tasks, shop).run()
+    assert house.progress(task).step == SIX_STEPS.steps
+    assert_same_within_rounding(house.adapter_bytes(task), trained_alone("42"), shop.bank.shapes)
 
 
 def test_prior_preservation_is_resumed_and_changes_what_is_learned(house, trained_alone):
