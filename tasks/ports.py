@@ -309,6 +309,7 @@ class TrainingJobs(Protocol):
 
         Raises:
             NotFound: there is none.
+            Throttled: more than one request per second.
         """
         ...
 
@@ -371,6 +372,8 @@ class Executions(Protocol):
 
         Raises:
             AlreadyExists: the name was used, by another input or by an execution that ended.
+            NotFound: there is no such machine.
+            InvalidRequest: no execution may have this name, or the input is no JSON.
         """
         ...
 
@@ -391,11 +394,19 @@ class Executions(Protocol):
         ...
 
     def succeed_task(self, token: str, output: Mapping[str, Any]) -> bool:
-        """Complete a callback; False when it timed out or is known no more, which is done, too."""
+        """Complete a callback; False when it timed out or is known no more, which is done, too.
+
+        Raises:
+            InvalidRequest: the output is no JSON; the callback waits on.
+        """
         ...
 
     def fail_task(self, token: str, *, error: str, cause: str) -> bool:
-        """Fail a callback; False as above."""
+        """Fail a callback; False as above.
+
+        Raises:
+            InvalidRequest: the cause has more than 32,768 characters; the callback waits on.
+        """
         ...
 
 

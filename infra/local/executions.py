@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from atelier.contracts.errors import AlreadyExists, AtelierError, NotFound
+from atelier.contracts.errors import AlreadyExists, AtelierError, InvalidRequest, NotFound
 from tasks.causes import cause_of, failure_of
 from tasks.ports import Execution
+from workflows.engine import errors as engine_errors
 from workflows.engine.engine import (
     Engine,
     ExecutionAlreadyExists,
@@ -19,6 +21,7 @@ from workflows.engine.engine import (
     ExecutionRecord,
     InvalidToken,
     Report,
+    StateMachineDoesNotExist,
     TaskCall,
     TaskDoesNotExist,
     TaskFailure,
@@ -93,12 +96,8 @@ class LocalExecutions:
 
     def start(self, machine: str, name: str, given: Mapping[str, Any]) -> Execution:
         """Start an execution, or find the one of that name and input while it runs."""
-        try:
+        with _told_in_the_tree(machine, name):
             self.engine.start_execution(machine, name=name, input=dict(given))
-        except ExecutionAlreadyExists as problem:
-            raise AlreadyExists(
-                f"execution {name} of {machine} exists", kind="execution", name=name
-            ) from problem
         return self.describe(machine, name)
 
     def describe(self, machine: str, name: str) -> Execution:
@@ -109,7 +108,8 @@ class LocalExecutions:
         """Abort an execution at once."""
         record = self._find(machine, name)
         if record.status == "RUNNING":
-            self.engine.stop_execution(record.arn, error=error, cause=cause)
+            with _told_in_the_tree(machine, name):
+                self.engine.stop_execution(record.arn, error=error, cause=cause)
 
     def succeed_task(self, token: str, output: Mapping[str, Any]) -> bool:
         """Complete a callback; False when nobody waits for it any more."""
@@ -117,6 +117,8 @@ class LocalExecutions:
             self.engine.send_task_success(token, dict(output))
         except (TaskTimedOut, TaskDoesNotExist, InvalidToken):
             return False
+        except engine_errors.InvalidRequest as problem:
+            raise InvalidRequest(problem.message, where="output") from problem
         return True
 
     def fail_task(self, token: str, *, error: str, cause: str) -> bool:
@@ -125,15 +127,34 @@ class LocalExecutions:
             self.engine.send_task_failure(token, error=error, cause=cause)
         except (TaskTimedOut, TaskDoesNotExist, InvalidToken):
             return False
+        except engine_errors.InvalidRequest as problem:
+            raise InvalidRequest(problem.message, where="cause") from problem
         return True
 
     def _find(self, machine: str, name: str) -> ExecutionRecord:
-        try:
+        with _told_in_the_tree(machine, name):
             return self.engine.describe_execution(self.engine.execution_arn(machine, name))
-        except ExecutionDoesNotExist as problem:
-            raise NotFound(
-                f"no execution {name} of {machine}", kind="execution", name=name
-            ) from problem
+
+
+@contextmanager
+def _told_in_the_tree(machine: str, name: str) -> Iterator[None]:
+    """Raise what the engine refuses as the tree's errors, which ports speak in."""
+    try:
+        yield
+    except ExecutionAlreadyExists as problem:
+        raise AlreadyExists(
+            f"execution {name} of {machine} exists", kind="execution", name=name
+        ) from problem
+    except ExecutionDoesNotExist as problem:
+        raise NotFound(
+            f"no execution {name} of {machine}", kind="execution", name=name
+        ) from problem
+    except StateMachineDoesNotExist as problem:
+        raise NotFound(
+            f"no state machine {machine}", kind="state machine", name=machine
+        ) from problem
+    except engine_errors.InvalidRequest as problem:
+        raise InvalidRequest(problem.message, where=f"execution {name} of {machine}") from problem
 
 
 def _execution(machine: str, record: ExecutionRecord) -> Execution:

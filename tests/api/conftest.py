@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,69 +13,14 @@ from fastapi.testclient import TestClient
 from app.api.application import create_app
 from app.api.keys import mint
 from atelier.contracts.clock import ManualClock
-from atelier.contracts.errors import AlreadyExists, NotFound
 from infra.local.ledger import SqliteLedger
 from infra.local.notifications import LoggedNotifications
 from infra.local.objects import FileObjects
 from infra.local.upload_forms import hmac_signer
-from tasks.ports import Execution, Ports, TaskSettings
+from tasks.ports import Ports, TaskSettings
+from tests.fakes.services import ScriptedEndpoint, ScriptedExecutions, ScriptedTrainingJobs
 
 SECRET = b"0123456789abcdef0123456789abcdef"
-
-
-@dataclass
-class RecordedExecutions:
-    """Executions that start and then stand still."""
-
-    started: dict[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
-    failed_tokens: list[tuple[str, str]] = field(default_factory=list)
-
-    def start(self, machine: str, name: str, given: Mapping[str, Any]) -> Execution:
-        before = self.started.setdefault((machine, name), given)
-        if before != given:
-            raise AlreadyExists(f"execution {name}", kind="execution", name=name)
-        return self.describe(machine, name)
-
-    def describe(self, machine: str, name: str) -> Execution:
-        if (machine, name) not in self.started:
-            raise NotFound(f"no execution {name}", kind="execution", name=name)
-        return Execution(f"arn:{name}", machine, name, "RUNNING")
-
-    def stop(self, machine: str, name: str, *, error: str, cause: str) -> None:
-        self.describe(machine, name)
-
-    def succeed_task(self, token: str, output: Mapping[str, Any]) -> bool:
-        return True
-
-    def fail_task(self, token: str, *, error: str, cause: str) -> bool:
-        self.failed_tokens.append((token, error))
-        return True
-
-
-@dataclass
-class ScriptedEndpoint:
-    """An endpoint that answers with what a test put there."""
-
-    answer: bytes = b""
-    asked: list[tuple[str, bytes]] = field(default_factory=list)
-
-    def invoke(self, target_model: str, body: bytes, **_: str) -> bytes:
-        self.asked.append((target_model, body))
-        return self.answer
-
-
-@dataclass
-class NoTrainingJobs:
-    """A training service without jobs."""
-
-    def create(self, definition: Mapping[str, Any]) -> None:
-        raise AssertionError("the API never creates training jobs")
-
-    def describe(self, name: str) -> Any:
-        raise NotFound(name, kind="training job", name=name)
-
-    def stop(self, name: str) -> None:
-        raise AssertionError("the API never stops training jobs")
 
 
 @pytest.fixture
@@ -85,8 +29,8 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-def executions() -> RecordedExecutions:
-    return RecordedExecutions()
+def executions() -> ScriptedExecutions:
+    return ScriptedExecutions()
 
 
 @pytest.fixture
@@ -98,11 +42,12 @@ def endpoint() -> ScriptedEndpoint:
 def ports(
     tmp_path: Path,
     clock: ManualClock,
-    executions: RecordedExecutions,
+    executions: ScriptedExecutions,
     endpoint: ScriptedEndpoint,
-) -> Ports:
+) -> Iterator[Ports]:
     ledger = SqliteLedger(tmp_path / "ledger.sqlite3", clock=clock)
-    return Ports(
+    jobs = ScriptedTrainingJobs(clock)
+    yield Ports(
         ledger=ledger,
         objects=FileObjects(
             tmp_path / "objects",
@@ -110,13 +55,14 @@ def ports(
             sign=hmac_signer(SECRET),
             upload_url="http://127.0.0.1/local/uploads",
         ),
-        training_jobs=NoTrainingJobs(),
+        training_jobs=jobs,
         endpoint=endpoint,
         notifications=LoggedNotifications(tmp_path / "notifications.jsonl"),
         executions=executions,
         clock=clock,
         settings=TaskSettings(),
     )
+    assert not jobs.definitions, "the API never creates training jobs"
 
 
 @pytest.fixture

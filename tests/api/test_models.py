@@ -19,8 +19,9 @@ from atelier.contracts.generation import GeneratedImage, GenerateResponse, Image
 from atelier.contracts.records import ModelRecord, ModelVersion, Notification
 from atelier.contracts.status import Stamp, Status
 from tasks.ports import Ports
-from tests.api.conftest import SECRET, ScriptedEndpoint, client_of, uploaded
+from tests.api.conftest import SECRET, client_of, uploaded
 from tests.api.test_onboardings import PHOTOS, start
+from tests.fakes.services import ScriptedEndpoint
 
 DIGEST = "ab" * 32
 

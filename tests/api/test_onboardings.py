@@ -9,7 +9,8 @@ from atelier.contracts import checkpoints, ids, keys
 from atelier.contracts.progress import Progress, TrainingState
 from atelier.contracts.status import Stamp, Status
 from tasks.ports import Ports
-from tests.api.conftest import RecordedExecutions, client_of, uploaded
+from tests.api.conftest import client_of, uploaded
+from tests.fakes.services import ScriptedExecutions
 
 PHOTOS = (b"one", b"two", b"three", b"four")
 
@@ -21,28 +22,28 @@ def start(client: TestClient, prefix: str, *, key: str | None = "k-1", **changes
 
 
 def test_starting_answers_at_once_with_where_to_look(
-    client: TestClient, ports: Ports, executions: RecordedExecutions
+    client: TestClient, ports: Ports, executions: ScriptedExecutions
 ) -> None:
     prefix = uploaded(client, ports, "42", *PHOTOS)
     answer = start(client, prefix)
     assert answer.status_code == 202
     assert answer.headers["Location"] == f"/v1/onboardings/{answer.json()['id']}"
     assert client.get(answer.headers["Location"]).json()["status"] == "queued"
-    assert list(executions.started) == [("onboarding", f"{answer.json()['id']}-1")]
+    assert list(executions.executions) == [("onboarding", f"{answer.json()['id']}-1")]
 
 
 def test_the_execution_gets_the_consent_and_the_tenant_of_the_credential(
-    client: TestClient, ports: Ports, executions: RecordedExecutions
+    client: TestClient, ports: Ports, executions: ScriptedExecutions
 ) -> None:
     prefix = uploaded(client, ports, "42", *PHOTOS)
     start(client, prefix)
-    [given] = executions.started.values()
+    [given] = executions.inputs.values()
     assert given["tenant"] == "default"
     assert given["consent"]["given_by"] == "42"
 
 
 def test_the_same_key_and_input_are_the_same_onboarding(
-    client: TestClient, ports: Ports, executions: RecordedExecutions
+    client: TestClient, ports: Ports, executions: ScriptedExecutions
 ) -> None:
     prefix = uploaded(client, ports, "42", *PHOTOS)
     first = start(client, prefix)
@@ -50,7 +51,7 @@ def test_the_same_key_and_input_are_the_same_onboarding(
     second = start(client, prefix)
     assert (first.status_code, second.status_code) == (202, 200)
     assert first.json()["id"] == second.json()["id"]
-    assert len(executions.started) == 1
+    assert len(executions.executions) == 1
 
 
 def test_without_a_key_the_input_is_the_key(client: TestClient, ports: Ports) -> None:
@@ -69,23 +70,23 @@ def test_the_same_key_with_another_input_is_a_conflict(client: TestClient, ports
 
 
 def test_an_onboarding_whose_start_was_lost_is_started_by_the_retry(
-    client: TestClient, ports: Ports, executions: RecordedExecutions
+    client: TestClient, ports: Ports, executions: ScriptedExecutions
 ) -> None:
     prefix = uploaded(client, ports, "42", *PHOTOS)
     start(client, prefix)
-    executions.started.clear()
+    executions.forget()
     assert start(client, prefix).status_code == 200
-    assert len(executions.started) == 1
+    assert len(executions.executions) == 1
 
 
 def test_an_unclosed_set_is_refused_before_anything_starts(
-    client: TestClient, ports: Ports, executions: RecordedExecutions
+    client: TestClient, ports: Ports, executions: ScriptedExecutions
 ) -> None:
     owner = ids.owner_of("default", "42")
     answer = start(client, f"uploads/{owner}/m{'a' * 26}/")
     assert answer.status_code == 400
     assert "complete" in answer.json()["do"]
-    assert not executions.started
+    assert not executions.executions
 
 
 def test_photos_of_another_user_are_not_found(client: TestClient, ports: Ports) -> None:
@@ -179,13 +180,14 @@ def test_a_progress_file_that_does_not_read_says_nothing(client: TestClient, por
 
 
 def test_a_queued_onboarding_that_is_cancelled_tells_its_execution(
-    client: TestClient, ports: Ports, executions: RecordedExecutions
+    client: TestClient, ports: Ports, executions: ScriptedExecutions
 ) -> None:
     onboarding = start(client, uploaded(client, ports, "42", *PHOTOS)).json()["id"]
     ports.ledger.annotate(onboarding, attempt=1, token="the token", queued_at=ports.clock.now())
     answer = client.post(f"/v1/onboardings/{onboarding}/cancel")
     assert answer.json()["status"] == "cancelled"
-    assert executions.failed_tokens == [("the token", "Cancelled")]
+    [(token, (error, _))] = executions.failed.items()
+    assert (token, error) == ("the token", "Cancelled")
     assert not ports.ledger.queued(limit=10)
 
 

@@ -34,7 +34,7 @@ from tasks import launch_round, launch_training, register, settle
 from tasks.ports import Ports, TaskSettings
 from tests.fakes.services import (
     HeardNotifications,
-    NoEndpoint,
+    ScriptedEndpoint,
     ScriptedExecutions,
     ScriptedTrainingJobs,
 )
@@ -74,7 +74,7 @@ class World:
             ledger=self.ledger,
             objects=self.objects,
             training_jobs=self.jobs,
-            endpoint=NoEndpoint(),
+            endpoint=ScriptedEndpoint(),
             notifications=self.notifications,
             executions=self.executions,
             clock=self.clock,

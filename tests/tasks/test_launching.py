@@ -24,6 +24,7 @@ from atelier.contracts.records import Batch, BatchState, JobOutcome
 from atelier.contracts.status import Status
 from tasks import cancel, launch_round, launch_training, wake_dispatch
 from tests.fakes.world import new_world
+from tests.local.bench import definition
 
 
 def launch(world, request, token="token-1"):
@@ -166,7 +167,7 @@ def test_a_job_that_ended_before_its_launch_was_written_is_settled_by_the_launch
 def test_a_taken_name_with_another_manifest_fails_the_request(world):
     request = world.queued()
     name = ids.job_name(ids.batch_of([(request, 1)]), 1)
-    world.jobs.create({"TrainingJobName": name, "HyperParameters": {"manifest_digest": "other"}})
+    world.jobs.create(definition(name, HyperParameters={"manifest_digest": "other"}))
     world.dispatch()
     failure = world.read(request).failure
     assert failure is not None
