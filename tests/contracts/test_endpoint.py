@@ -12,7 +12,7 @@ from atelier.contracts.errors import (
     ServiceUnavailable,
     Throttled,
 )
-from tests.contracts.services import (
+from tests.contracts.stages.endpoints import (
     ENDPOINTS,
     ENDPOINTS_DOWN,
     LOADING_ENDPOINTS,

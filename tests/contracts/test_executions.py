@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from atelier.contracts.errors import AlreadyExists, InvalidRequest, NotFound
-from tests.contracts.services import EXECUTIONS
+from tests.contracts.stages.executions import EXECUTIONS
 
 ENDS = ["SUCCEEDED", "FAILED", "TIMED_OUT", "ABORTED"]
 

@@ -7,7 +7,7 @@ import pytest
 from atelier.contracts.errors import ServiceUnavailable
 from tests.contracts.people import notification, request_record
 from tests.contracts.races import together
-from tests.contracts.services import NOTIFICATIONS
+from tests.contracts.stages.notifications import NOTIFICATIONS
 
 READY = notification(request_record())
 FAILED = notification(request_record("43"), "onboarding.failed")

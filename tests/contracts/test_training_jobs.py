@@ -15,7 +15,7 @@ from atelier.contracts.errors import (
     QuotaExceeded,
     Throttled,
 )
-from tests.contracts.services import JOBS
+from tests.contracts.stages.training_jobs import JOBS
 from tests.local.bench import definition
 
 ENDS = ["Completed", "Failed", "Stopped"]
