@@ -41,8 +41,15 @@ bench: $(DEMO)/.installed ## measure the demo and write benchmarks/results/demo.
 clean: ## remove environments and local state
 	rm -rf $(DEMO) $(TEST) .atelier
 
+# The pins are resolved for one Python; another fails late and unclearly, so this fails first.
+define need-python
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || \
+		{ echo "Atelier needs Python 3.11, and $(PYTHON) is not it; add PYTHON=/path/to/python3.11"; exit 1; }
+endef
+
 # An environment is its lock and this project; it is made anew when either changes.
 $(DEMO)/.installed: locks/demo.lock pyproject.toml
+	$(need-python)
 	@echo "Installing the demo's environment into $(DEMO) (a few minutes the first time)…"
 	$(PYTHON) -m venv --clear $(DEMO)
 	$(DEMO)/bin/pip install --quiet --requirement locks/demo.lock
@@ -50,6 +57,7 @@ $(DEMO)/.installed: locks/demo.lock pyproject.toml
 	@touch $@
 
 $(TEST)/.installed: locks/test.lock pyproject.toml
+	$(need-python)
 	@echo "Installing the test environment into $(TEST) (a few minutes the first time)…"
 	$(PYTHON) -m venv --clear $(TEST)
 	$(TEST)/bin/pip install --quiet --requirement locks/test.lock
