@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from atelier.contracts import ids, keys
@@ -46,6 +46,21 @@ class UploadSet:
     consent: Consent | None
 
 
+@dataclass(frozen=True, slots=True)
+class MadeDataset:
+    """What an upload set became, unwritten.
+
+    Attributes:
+        dataset: the document.
+        encoded: the re-encodings that it names, in its order.
+        left_out: file name of each photo that cannot be used → why, for people.
+    """
+
+    dataset: Dataset
+    encoded: tuple[EncodedPhoto, ...]
+    left_out: Mapping[str, str]
+
+
 def read_upload_set(given: OnboardingRequest, *, objects: Objects) -> UploadSet:
     """Return the set that `_complete.json` describes, or the folder's photos when it has none.
 
@@ -68,10 +83,8 @@ def read_upload_set(given: OnboardingRequest, *, objects: Objects) -> UploadSet:
     return UploadSet(folder, photos, complete.consent)
 
 
-def make_dataset(
-    upload: UploadSet, given: OnboardingRequest, *, objects: Objects
-) -> tuple[Dataset, tuple[EncodedPhoto, ...]]:
-    """Look at every photo; return the dataset that they make and its re-encodings, unwritten.
+def make_dataset(upload: UploadSet, given: OnboardingRequest, *, objects: Objects) -> MadeDataset:
+    """Look at every photo; return the dataset that they make, what is left out, and why.
 
     Raises:
         PhotosRejected: too few can be used, or there are too many.
@@ -96,12 +109,14 @@ def make_dataset(
         for e in encoded
     )
     consent = upload.consent or given.consent
-    return Dataset(dataset=name, owner=given.owner, photos=photos, consent=consent), encoded
+    dataset = Dataset(dataset=name, owner=given.owner, photos=photos, consent=consent)
+    return MadeDataset(dataset, encoded, report.refused)
 
 
-def write_dataset(dataset: Dataset, encoded: tuple[EncodedPhoto, ...], *, objects: Objects) -> None:
+def write_dataset(made: MadeDataset, *, objects: Objects) -> None:
     """Write the re-encodings, then the document that names them; the same again changes nothing."""
-    for photo, image in zip(dataset.photos, encoded, strict=True):
+    dataset = made.dataset
+    for photo, image in zip(dataset.photos, made.encoded, strict=True):
         objects.put(photo.key, image.body, content_type="image/png")
     document = keys.dataset_document(dataset.owner, dataset.dataset)
     objects.put(document, dataset.to_json(), content_type="application/json")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+from atelier.contracts.base_models import BASE_MODELS
 from atelier.contracts.clock import Clock
 from atelier.contracts.records import (
     Batch,
@@ -421,6 +422,8 @@ class TaskSettings:
         role_arn, training_image: for CreateTrainingJob.
         bucket_url: where job and endpoint find objects: `s3://<bucket>/`.
         least_wait_seconds, most_wait_seconds: bounds of WaitForCheckpoint.
+        base_models: ids of the base models whose weights this deployment has; requests for others
+            are refused.
     """
 
     launches_per_second: float = 1.0
@@ -431,6 +434,7 @@ class TaskSettings:
     bucket_url: str = "s3://atelier/"
     least_wait_seconds: int = 1
     most_wait_seconds: int = 300
+    base_models: tuple[str, ...] = tuple(BASE_MODELS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

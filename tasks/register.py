@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from atelier.contracts import ids
+from atelier.contracts.base_models import check_available
 from atelier.contracts.dataset import Dataset
 from atelier.contracts.errors import (
     AlreadyExists,
@@ -25,7 +26,7 @@ from atelier.contracts.status import TERMINAL, Stamp, Status, Verdict
 from tasks.endings import WRITES, due, ended, overdue
 from tasks.notices import ready_notice
 from tasks.payload import fields, text
-from tasks.photo_sets import make_dataset, read_upload_set, write_dataset
+from tasks.photo_sets import MadeDataset, make_dataset, read_upload_set, write_dataset
 from tasks.ports import Ports
 
 
@@ -41,6 +42,7 @@ def run(given: Mapping[str, Any], *, ports: Ports) -> dict[str, Any]:
         StoppedError: the request was cancelled or erased, or its deadline has passed.
     """
     asked = normalise(read_input(fields(given, "given")), now=ports.clock.now())
+    check_available(asked.base, ports.settings.base_models)
     record = _find_or_create(asked, text(given, "execution"), ports=ports)
     if record.status is Status.READY:
         return _output(record, known=True, ports=ports)
@@ -50,17 +52,17 @@ def run(given: Mapping[str, Any], *, ports: Ports) -> dict[str, Any]:
         # It went on before this state was entered again.
         return _output(record, known=False, ports=ports)
     upload = read_upload_set(record.given, objects=ports.objects)
-    dataset, encoded = make_dataset(upload, record.given, objects=ports.objects)
+    made = make_dataset(upload, record.given, objects=ports.objects)
     model = _model(record.given, ports=ports)
-    if model is not None and _is_made_from(model, dataset, record.given, ports=ports):
-        return _output(_make_ready(record, model, dataset, ports=ports), known=True, ports=ports)
+    if model is not None and _is_made_from(model, made.dataset, record.given, ports=ports):
+        return _output(_make_ready(record, model, made, ports=ports), known=True, ports=ports)
     _check_name(model, record.given)
-    write_dataset(dataset, encoded, objects=ports.objects)
+    write_dataset(made, objects=ports.objects)
     changed = ports.ledger.annotate(
         record.request,
         attempt=record.attempt,
-        dataset=dataset.dataset,
         steps=record.given.hyperparameters.steps,
+        **_noted(made),
     )
     if changed.verdict is Verdict.STALE and changed.record.status in TERMINAL:
         raise ended(changed.record)
@@ -164,15 +166,24 @@ def _check_name(model: ModelRecord | None, given: OnboardingRequest) -> None:
         )
 
 
+def _noted(made: MadeDataset) -> dict[str, Any]:
+    """Return what the record tells of the photos."""
+    return {
+        "dataset": made.dataset.dataset,
+        "photos_used": len(made.dataset.photos),
+        "photos_left_out": made.left_out,
+    }
+
+
 def _make_ready(
-    record: RequestRecord, model: ModelRecord, dataset: Dataset, *, ports: Ports
+    record: RequestRecord, model: ModelRecord, made: MadeDataset, *, ports: Ports
 ) -> RequestRecord:
     changed = ports.ledger.advance(
         record.request,
         Stamp(record.attempt, Status.READY),
         notification=ready_notice(record, model.current_version, now=ports.clock.now()),
-        dataset=dataset.dataset,
         version=model.current,
+        **_noted(made),
     )
     if changed.record.status is not Status.READY:
         raise ended(changed.record)

@@ -19,7 +19,19 @@ from app.api.shapes import Health, Problem
 from atelier.contracts.errors import AtelierError
 from tasks.ports import Ports
 
-DESCRIPTION = "A model of their own for every end user: upload photos, onboard, draw."
+DESCRIPTION = """A model of their own for every end user: upload photos, onboard, draw.
+
+1. `POST /v1/uploads`: announce each photo's name, SHA-256 and size. The answer has a form per
+   photo, and `photos`, the set's folder.
+2. POST each photo to its form's `url` as multipart/form-data: the form's `fields`, then the photo
+   as `file`, last.
+3. `POST /v1/uploads/{upload_set}/complete`: say who consents; the photos that arrived are checked.
+4. `POST /v1/onboardings`: start with the `photos` of the first answer.
+5. `GET /v1/onboardings/{onboarding}`: read until `status` is `ready`, or `failed` with a reason.
+6. `POST /v1/models/{model}/images`: draw. `instance_prompt` has the words that call the subject.
+
+Every call but the forms carries `Authorization: Bearer <key>`.
+"""
 
 
 _SEE_THE_DOCUMENT = "GET /openapi.json lists every path and method."
@@ -55,6 +67,7 @@ def create_app(*, ports: Ports, secret: bytes, allowed_hosts: Sequence[str] = ("
         description=DESCRIPTION,
         docs_url="/docs",
         redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,
     )
     app.state.ports = ports
     app.state.secret = secret
@@ -69,11 +82,11 @@ def create_app(*, ports: Ports, secret: bytes, allowed_hosts: Sequence[str] = ("
     app.include_router(uploads.router)
     app.include_router(onboardings.router)
     app.include_router(models.router)
-    app.add_api_route("/v1/health", _health, methods=["GET"], tags=["platform"])
+    app.add_api_route("/v1/health", health, methods=["GET"], tags=["platform"])
     return app
 
 
-def _health(request: Request) -> Health:
+def health(request: Request) -> Health:
     """Say that the platform answers."""
     return Health(status="ok", version=request.app.version)
 

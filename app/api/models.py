@@ -24,16 +24,15 @@ from atelier.contracts.errors import (
 )
 from atelier.contracts.generation import GenerateRequest, GenerateResponse
 from atelier.contracts.records import ModelRecord
-from atelier.contracts.status import TERMINAL, Status
+from atelier.contracts.status import UNFINISHED
 from tasks.ports import Ports
 
 router = APIRouter(prefix="/v1", tags=["models"], responses=EVERYWHERE)
-UNFINISHED = frozenset(Status) - TERMINAL
 MAX_RESPONSE_BYTES = 64 * 1024 * 1024
 
 
 @router.get("/users/{user_id:path}", summary="Model status check of a user")
-def user(user_id: str, ports: Given, who: Who) -> UserView:
+def read_user(user_id: str, ports: Given, who: Who) -> UserView:
     """Models that are ready to draw with, and onboardings under way."""
     owner = who.owner(user_id)
     unfinished, _ = ports.ledger.list_requests(
@@ -62,7 +61,7 @@ def list_models(ports: Given, who: Who, user_id: str | None = None) -> ModelPage
     summary="Draw images with a model",
     responses=responses(Throttled, ModelNotReady, ServiceUnavailable, ContractBroken),
 )
-def generate(
+def draw_images(
     model: str, body: Generate, ports: Given, who: Who, places: DrawingPlaces
 ) -> Generated:
     """Draws with the model's current version on the shared endpoint."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
@@ -14,6 +15,7 @@ from app.api.problems import EVERYWHERE, responses
 from app.api.shapes import NewOnboarding, OnboardingPage, OnboardingView
 from app.api.uploads import read_complete
 from atelier.contracts import checkpoints, ids, keys
+from atelier.contracts.base_models import check_available
 from atelier.contracts.documents import encode
 from atelier.contracts.errors import (
     AlreadyExists,
@@ -23,8 +25,13 @@ from atelier.contracts.errors import (
     ObjectMissing,
 )
 from atelier.contracts.records import RequestRecord
-from atelier.contracts.request import OnboardingInput, SamplePrompt, normalise
-from atelier.contracts.status import Status
+from atelier.contracts.request import (
+    OnboardingInput,
+    OnboardingRequest,
+    SamplePrompt,
+    normalise,
+)
+from atelier.contracts.status import UNFINISHED, Status
 from tasks import cancel
 from tasks.attempts import read_progress
 from tasks.ports import Ports
@@ -46,7 +53,7 @@ IdempotencyKey = Annotated[
         **responses(AlreadyExists, IdempotencyConflict),
     },
 )
-def start(
+def start_onboarding(
     body: NewOnboarding,
     response: Response,
     ports: Given,
@@ -63,6 +70,8 @@ def start(
         )
     given = _input(body, who, idempotency_key, ports)
     request = normalise(given, now=ports.clock.now())
+    check_available(request.base, ports.settings.base_models)
+    _check_alone(request, ports)
     name = ids.execution_name(request.request, 1)
     record, new = ports.ledger.create(
         RequestRecord(
@@ -113,13 +122,13 @@ def list_onboardings(
 
 
 @router.get("/{onboarding}", summary="Read an onboarding with its freshest progress")
-def read(onboarding: str, ports: Given, who: Who) -> OnboardingView:
+def read_onboarding(onboarding: str, ports: Given, who: Who) -> OnboardingView:
     """Status, timeline, training progress, and why it failed if it did."""
     return _view(find(onboarding, ports, who), ports)
 
 
 @router.post("/{onboarding}/cancel", summary="Cancel an onboarding at any moment")
-def stop(onboarding: str, ports: Given, who: Who) -> OnboardingView:
+def cancel_onboarding(onboarding: str, ports: Given, who: Who) -> OnboardingView:
     """Queued or training: it ends now, its neighbours in the job do not notice."""
     record = find(onboarding, ports, who)
     cancel.run({"request": record.request}, ports=ports)
@@ -132,7 +141,7 @@ def stop(onboarding: str, ports: Given, who: Who) -> OnboardingView:
     response_class=Response,
     responses={200: {"content": {"image/png": {}}}},
 )
-def image(onboarding: str, name: str, ports: Given, who: Who) -> Response:
+def read_image(onboarding: str, name: str, ports: Given, who: Who) -> Response:
     """Names are those that the onboarding's progress lists."""
     record = find(onboarding, ports, who)
     preview = re.fullmatch(r"step-(\d{1,6})\.png", name)
@@ -187,6 +196,46 @@ def _input(
         consent=complete.consent,
         idempotency_key=idempotency_key,
     )
+
+
+def _check_alone(asked: OnboardingRequest, ports: Ports) -> None:
+    """Refuse a second onboarding for a model whose first one is under way.
+
+    Unless a new version is asked for: nobody's model is replaced by what was a repetition with
+    other photos.
+    """
+    if asked.new_version:
+        return
+    others = [r for r in _under_way(asked, ports) if r.given.model == asked.model]
+    if not others or _is_known(asked.request, ports):
+        return
+    name = others[0].request
+    raise AlreadyExists(
+        f"onboarding {name} for model {asked.model!r} of this user is under way",
+        do=f"Follow GET /v1/onboardings/{name} or cancel it; or choose another model name, or "
+        'ask for a version after it with "new_version": true.',
+        kind="onboarding",
+        name=name,
+    )
+
+
+def _under_way(asked: OnboardingRequest, ports: Ports) -> Iterator[RequestRecord]:
+    cursor = None
+    while True:
+        page, cursor = ports.ledger.list_requests(
+            tenant=asked.tenant, owner=asked.owner, statuses=UNFINISHED, cursor=cursor, limit=200
+        )
+        yield from page
+        if cursor is None:
+            return
+
+
+def _is_known(request: str, ports: Ports) -> bool:
+    try:
+        ports.ledger.read(request)
+    except NotFound:
+        return False
+    return True
 
 
 def _view(record: RequestRecord, ports: Ports) -> OnboardingView:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from atelier.contracts import ids
 from atelier.contracts.base_models import DEFAULT_BASE, DEFAULT_PRESET
-from atelier.contracts.dataset import MAX_UPLOAD_BYTES
+from atelier.contracts.dataset import MAX_UPLOAD_BYTES, UPLOAD_TYPES
 from atelier.contracts.generation import (
     MAX_ADAPTER_SCALE,
     MAX_IMAGES,
@@ -92,7 +92,9 @@ class PhotoToUpload(Shape):
     name: str = Field(max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._=-]*$", examples=["01.jpg"])
     digest: str = Field(pattern=f"^{ids.DIGEST_PATTERN.pattern}$", description="SHA-256 in hex.")
     bytes: int = Field(ge=1, le=MAX_UPLOAD_BYTES)
-    content_type: str = Field(examples=["image/jpeg"])
+    content_type: str = Field(
+        examples=["image/jpeg"], json_schema_extra={"enum": list(UPLOAD_TYPES)}
+    )
     caption: str = Field("", max_length=1000, description="What is on it, trigger word included.")
 
 
@@ -155,9 +157,13 @@ class NewOnboarding(Shape):
     """A wish for a model."""
 
     user_id: UserId
-    photos: str = Field(description="Folder of a completed upload set.")
+    photos: str = Field(
+        description="Folder of a completed upload set: `photos` of what POST /v1/uploads answered."
+    )
     model: ModelName = DEFAULT_MODEL
-    base: str = Field(DEFAULT_BASE, description="Id of the base model.")
+    base: str = Field(
+        DEFAULT_BASE, description="Id of a base model whose weights this deployment has."
+    )
     preset: PresetName = DEFAULT_PRESET
     hyperparameters: dict[str, Any] | None = Field(None, description="Changes to the preset's.")
     subject: Word = Field(DEFAULT_SUBJECT, description="Class word: what the photos show.")
@@ -205,6 +211,15 @@ class FailureView(Shape):
     facts: dict[str, Any]
 
 
+class PhotosView(Shape):
+    """What became of the photos."""
+
+    used: int = Field(description="How many the model is made from.")
+    left_out: dict[str, str] = Field(
+        description="File name of each photo that cannot be used, and why."
+    )
+
+
 class OnboardingView(Shape):
     """An onboarding as it stands."""
 
@@ -222,6 +237,7 @@ class OnboardingView(Shape):
     deadline: datetime
     timeline: list[StatusEntered]
     waiting_for: str = Field(description="What it waits for, one sentence, or empty.")
+    photos: PhotosView | None = Field(description="Null until the photos were looked at.")
     progress: ProgressView | None
     failure: FailureView | None
     version: str | None = Field(description="Of the model that was made, once it is ready.")

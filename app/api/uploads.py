@@ -34,7 +34,7 @@ FORM_LIFETIME = timedelta(hours=1)
 
 
 @router.post("", status_code=201, summary="Announce photos and get a form for each")
-def announce(body: NewUpload, ports: Given, who: Who) -> Upload:
+def announce_photos(body: NewUpload, ports: Given, who: Who) -> Upload:
     """The set's id derives from the photos' digests: announcing again finds the same set."""
     owner = who.owner(body.user_id)
     if wrong := sorted({p.content_type for p in body.photos} - set(UPLOAD_TYPES)):
@@ -74,7 +74,9 @@ def announce(body: NewUpload, ports: Given, who: Who) -> Upload:
 
 
 @router.post("/{upload_set}/complete", summary="Close a set once its photos have arrived")
-def complete(upload_set: str, body: CompleteUpload, ports: Given, who: Who) -> CompletedUpload:
+def complete_upload(
+    upload_set: str, body: CompleteUpload, ports: Given, who: Who
+) -> CompletedUpload:
     """Checks what arrived against what was announced, names what is missing, records consent."""
     owner = who.owner(body.user_id)
     try:

@@ -6,6 +6,7 @@ from app.api.shapes import (
     FailureView,
     ModelView,
     OnboardingView,
+    PhotosView,
     ProgressView,
     StatusEntered,
     VersionView,
@@ -34,6 +35,7 @@ def onboarding(record: RequestRecord, progress: Progress | None) -> OnboardingVi
         deadline=given.deadline,
         timeline=sorted(timeline, key=lambda entered: (entered.at, RANK[entered.status])),
         waiting_for=record.waiting_for,
+        photos=_photos(record) if record.photos_used else None,
         progress=_progress(progress) if progress else None,
         failure=(
             FailureView(
@@ -71,6 +73,10 @@ def model(record: ModelRecord) -> ModelView:
         created_at=record.created_at,
         used_at=record.used_at,
     )
+
+
+def _photos(record: RequestRecord) -> PhotosView:
+    return PhotosView(used=record.photos_used, left_out=dict(record.photos_left_out))
 
 
 def _progress(progress: Progress) -> ProgressView:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -120,6 +120,21 @@ def base_model(name: str) -> BaseModel:
             allowed=sorted(BASE_MODELS),
         )
     return BASE_MODELS[name]
+
+
+def check_available(name: str, has: Sequence[str]) -> None:
+    """Check that a deployment that has the weights of `has` can make models of a base model.
+
+    Raises:
+        InvalidRequest: it cannot.
+    """
+    if name not in has:
+        raise InvalidRequest(
+            f"this deployment has no base model {name[:80]}; it has: {', '.join(has) or 'none'}",
+            where="base",
+            found=name[:80],
+            allowed=list(has),
+        )
 
 
 def folder_digest(folder: Path) -> str:

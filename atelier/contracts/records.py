@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from atelier.contracts.documents import Document
-from atelier.contracts.request import OnboardingRequest
+from atelier.contracts.request import MAX_PHOTOS, OnboardingRequest
 from atelier.contracts.status import Stamp, Status
 
 
@@ -41,6 +41,8 @@ class RequestRecord(Document):
         attempt, status, job: its stamp (`atelier.contracts.status`).
         execution: name of the execution that carries this attempt's series.
         dataset: id of the re-encoded photos, once registered.
+        photos_used: how many photos the dataset has; 0 before it is registered.
+        photos_left_out: file name of each photo that cannot be used → why, for people.
         batch, host: which batch claimed it, and which host of the job trains it.
         queued_at: set exactly while it waits in the queue; the sparse index's sort key.
         token: callback token of LaunchTraining, while it waits; never shown, never logged.
@@ -81,6 +83,16 @@ class RequestRecord(Document):
     failure: Failure | None = None
     version: str | None = None
     entered: Mapping[str, datetime] = field(default_factory=dict)
+    photos_used: int = 0
+    photos_left_out: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check that no more photos are told of than a set may have."""
+        if not 0 <= self.photos_used + len(self.photos_left_out) <= MAX_PHOTOS:
+            raise ValueError(
+                f"{self.photos_used} photos used and {len(self.photos_left_out)} left out; "
+                f"a set has at most {MAX_PHOTOS}"
+            )
 
     @property
     def request(self) -> str:

@@ -42,6 +42,7 @@ RANK: dict[Status, int] = {
 }
 
 TERMINAL = frozenset({Status.READY, Status.FAILED, Status.CANCELLED, Status.ERASED})
+UNFINISHED = frozenset(Status) - TERMINAL
 BOUND_TO_JOB = frozenset({Status.LAUNCHING, Status.TRAINING, Status.TRAINED, Status.PUBLISHING})
 """Statuses whose stamp must name the training job that it speaks of; a terminal one may."""
 BEFORE_ANY_JOB = frozenset({Status.QUEUED, Status.CLAIMED})

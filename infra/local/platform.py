@@ -56,7 +56,7 @@ class LocalSettings:
     Attributes:
         home: folder of all state.
         upload_url: where upload forms are POSTed: the API's own receiver.
-        tasks: settings of the tasks; `bucket_url` is set from home.
+        tasks: settings of the tasks; `bucket_url` and `base_models` are set from home.
         training: settings of the training service.
         threads: CPU threads of each program.
     """
@@ -126,6 +126,8 @@ class LocalPlatform:
             sign=hmac_signer(self.secret),
             upload_url=settings.upload_url,
         )
+        self._base_models = home.resolve() / "base-models"
+        available = lay_out_base_models(self._base_models)
         self._stop = threading.Event()
         self._queue_changed = threading.Event()
         self.ledger = SqliteLedger(
@@ -172,7 +174,7 @@ class LocalPlatform:
             notifications=LoggedNotifications(home / "logs" / "notifications.jsonl"),
             executions=LocalExecutions(self.engine),
             clock=StoppableClock(self.clock, self._stop),
-            settings=replace(settings.tasks, bucket_url=bucket_url),
+            settings=replace(settings.tasks, bucket_url=bucket_url, base_models=available),
         )
         self._threads: list[threading.Thread] = []
 
@@ -253,17 +255,14 @@ class LocalPlatform:
     def _program(
         self, module: str, command: str, extra: Mapping[str, str] | None = None
     ) -> Program:
-        home = self.settings.home.resolve()
-        folder = home / "base-models"
-        lay_out_base_models(folder)
         threads = str(self.settings.threads)
         return Program(
             command=(sys.executable, "-m", module, command),
             working_directory=REPOSITORY,
             environment={
                 "PATH": os.defpath,
-                "HOME": str(home),
-                BASE_MODELS_VARIABLE: str(folder),
+                "HOME": str(self.settings.home.resolve()),
+                BASE_MODELS_VARIABLE: str(self._base_models),
                 "OMP_NUM_THREADS": threads,
                 "OMP_WAIT_POLICY": "passive",
                 "HF_HUB_OFFLINE": "1",
@@ -273,14 +272,18 @@ class LocalPlatform:
         )
 
 
-def lay_out_base_models(folder: Path) -> None:
-    """Make `<folder>/<base id>` for every base model that lies in the repository."""
+def lay_out_base_models(folder: Path) -> tuple[str, ...]:
+    """Make `<folder>/<base id>` for every base model that lies in the repository.
+
+    Returns the ids of those that are there then: the operator may have put others beside them.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for base in BASE_MODELS.values():
         source = REPOSITORY / base.source
         link = folder / base.id
         if source.is_dir() and not link.exists():
             link.symlink_to(source, target_is_directory=True)
+    return tuple(base for base in BASE_MODELS if (folder / base).is_dir())
 
 
 def read_or_make_secret(path: Path) -> bytes:

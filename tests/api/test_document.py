@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -66,6 +67,40 @@ def test_the_limits_of_a_wish_are_told(document: dict[str, Any]) -> None:
     assert (wish["deadline_seconds"]["minimum"], wish["priority"]["maximum"]) == (60, 9)
     assert (drawing["count"]["maximum"], drawing["guidance"]["maximum"]) == (8, 30)
     assert drawing["width"]["anyOf"][0]["multipleOf"] == 8
+
+
+def test_the_calls_to_a_first_image_are_told_in_their_order(document: dict[str, Any]) -> None:
+    told = re.findall(r"^\d\. `(.+)`:", document["info"]["description"], re.MULTILINE)
+    assert told == [
+        "POST /v1/uploads",
+        "POST /v1/uploads/{upload_set}/complete",
+        "POST /v1/onboardings",
+        "GET /v1/onboardings/{onboarding}",
+        "POST /v1/models/{model}/images",
+    ]
+    assert set(told) <= ROUTES
+
+
+def test_every_operation_has_a_short_name_of_its_own(document: dict[str, Any]) -> None:
+    names = [operation["operationId"] for _, operation in operations(document)]
+    assert sorted(names) == [
+        "announce_photos",
+        "cancel_onboarding",
+        "complete_upload",
+        "draw_images",
+        "health",
+        "list_models",
+        "list_onboardings",
+        "read_image",
+        "read_onboarding",
+        "read_user",
+        "start_onboarding",
+    ]
+
+
+def test_the_types_of_photos_are_told(document: dict[str, Any]) -> None:
+    photo = document["components"]["schemas"]["PhotoToUpload"]["properties"]
+    assert photo["content_type"]["enum"] == ["image/jpeg", "image/png", "image/webp"]
 
 
 @pytest.mark.parametrize(

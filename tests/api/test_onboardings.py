@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from fastapi.testclient import TestClient
 
+from app.api.application import create_app
 from atelier.contracts import checkpoints, ids, keys
 from atelier.contracts.progress import Progress, TrainingState
 from atelier.contracts.status import Stamp, Status
 from tasks.ports import Ports
-from tests.api.conftest import client_of, uploaded
+from tests.api.conftest import SECRET, client_of, uploaded
 from tests.fakes.services import ScriptedExecutions
 
 PHOTOS = (b"one", b"two", b"three", b"four")
@@ -57,7 +60,7 @@ def test_the_same_key_and_input_are_the_same_onboarding(
 def test_without_a_key_the_input_is_the_key(client: TestClient, ports: Ports) -> None:
     prefix = uploaded(client, ports, "42", *PHOTOS)
     first, second = start(client, prefix, key=None), start(client, prefix, key=None)
-    other = start(client, prefix, key=None, seed=1)
+    other = start(client, prefix, key=None, model="other")
     assert first.json()["id"] == second.json()["id"] != other.json()["id"]
 
 
@@ -67,6 +70,85 @@ def test_the_same_key_with_another_input_is_a_conflict(client: TestClient, ports
     answer = start(client, prefix, model="other")
     assert answer.status_code == 409
     assert answer.json()["code"] == "IdempotencyConflict"
+
+
+def test_another_onboarding_for_the_same_model_waits_for_the_first(
+    client: TestClient, ports: Ports, executions: ScriptedExecutions
+) -> None:
+    first = start(client, uploaded(client, ports, "42", *PHOTOS))
+    prefix = uploaded(client, ports, "42", *PHOTOS, b"five")
+    answer = start(client, prefix, key="k-2")
+    assert (answer.status_code, answer.json()["code"]) == (409, "AlreadyExists")
+    assert answer.json()["facts"] == {"kind": "onboarding", "name": first.json()["id"]}
+    assert first.json()["id"] in answer.json()["do"]
+    assert len(executions.executions) == 1
+
+
+def test_the_first_onboarding_is_still_found_while_the_second_is_refused(
+    client: TestClient, ports: Ports
+) -> None:
+    prefix = uploaded(client, ports, "42", *PHOTOS)
+    first = start(client, prefix)
+    start(client, prefix, key="k-2", new_version=True)
+    assert start(client, prefix, key="k-3").status_code == 409
+    again = start(client, prefix)
+    assert (again.status_code, again.json()["id"]) == (200, first.json()["id"])
+
+
+@pytest.mark.parametrize("changes", [{"new_version": True}, {"model": "other"}])
+def test_a_new_version_or_another_model_may_be_asked_for_meanwhile(
+    client: TestClient, ports: Ports, changes: dict[str, object]
+) -> None:
+    prefix = uploaded(client, ports, "42", *PHOTOS)
+    start(client, prefix)
+    assert start(client, prefix, key="k-2", **changes).status_code == 202
+
+
+def test_a_model_of_that_name_under_way_for_another_user_is_no_obstacle(
+    client: TestClient, ports: Ports
+) -> None:
+    start(client, uploaded(client, ports, "42", *PHOTOS))
+    prefix = uploaded(client, ports, "43", *PHOTOS)
+    assert start(client, prefix, key="k-2", user_id="43").status_code == 202
+
+
+def test_an_onboarding_that_was_cancelled_makes_room_for_the_next(
+    client: TestClient, ports: Ports
+) -> None:
+    prefix = uploaded(client, ports, "42", *PHOTOS)
+    first = start(client, prefix).json()["id"]
+    client.post(f"/v1/onboardings/{first}/cancel")
+    assert start(client, prefix, key="k-2").status_code == 202
+
+
+def test_a_base_model_whose_weights_are_not_there_is_refused_before_anything_starts(
+    ports: Ports, executions: ScriptedExecutions
+) -> None:
+    settings = replace(ports.settings, base_models=("tiny",))
+    client = client_of(
+        create_app(ports=replace(ports, settings=settings), secret=SECRET), "default"
+    )
+    prefix = uploaded(client, ports, "42", *PHOTOS)
+    answer = start(client, prefix, base="sd15")
+    assert answer.status_code == 400
+    assert answer.json()["detail"] == "this deployment has no base model sd15; it has: tiny"
+    assert answer.json()["facts"]["allowed"] == ["tiny"]
+    assert not executions.executions
+    assert start(client, prefix, base="tiny").status_code == 202
+
+
+def test_photos_that_are_left_out_are_shown_once_they_were_looked_at(
+    client: TestClient, ports: Ports
+) -> None:
+    onboarding = start(client, uploaded(client, ports, "42", *PHOTOS)).json()["id"]
+    assert client.get(f"/v1/onboardings/{onboarding}").json()["photos"] is None
+    left_out = {"cat.png": "is no image"}
+    ports.ledger.annotate(onboarding, attempt=1, photos_used=8, photos_left_out=left_out)
+    for shown in (
+        client.get(f"/v1/onboardings/{onboarding}").json(),
+        client.get("/v1/onboardings").json()["items"][0],
+    ):
+        assert shown["photos"] == {"used": 8, "left_out": left_out}
 
 
 def test_an_onboarding_whose_start_was_lost_is_started_by_the_retry(

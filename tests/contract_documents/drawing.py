@@ -344,6 +344,8 @@ DOCUMENTS: dict[type[Document], st.SearchStrategy[Document]] = {
         job_outcome=maybe(st.sampled_from(JobOutcome)),
         failure=maybe(st.builds(Failure, error=names, message=text, do=text, facts=objects)),
         entered=st.dictionaries(st.sampled_from([s.value for s in Status]), moments),
+        photos_used=st.integers(0, 47),
+        photos_left_out=st.dictionaries(text, text, max_size=3),
     ),
     ModelRecord: st.builds(
         ModelRecord,

@@ -24,5 +24,10 @@ def test_half_a_secret_that_a_crash_left_is_never_used(tmp_path):
 
 def test_base_models_of_the_repository_are_laid_out_by_id_and_again(tmp_path):
     for _ in range(2):
-        lay_out_base_models(tmp_path / "base-models")
+        assert lay_out_base_models(tmp_path / "base-models") == ("tiny",)
     assert (tmp_path / "base-models/tiny/model_index.json").is_file()
+
+
+def test_a_base_model_that_the_operator_put_there_counts_too(tmp_path):
+    (tmp_path / "base-models/sd15").mkdir(parents=True)
+    assert lay_out_base_models(tmp_path / "base-models") == ("tiny", "sd15")

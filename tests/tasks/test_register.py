@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -107,9 +108,12 @@ def test_what_cannot_be_used_is_left_out_while_enough_remains(world):
     world.objects.put(f"{folder}notes.txt", b"hello")
     world.objects.put(f"{folder}again.png", photo(0))
     world.objects.put(f"{folder}_hidden.png", photo(8))
-    dataset = dataset_of(world, start(world)["request"])
-    assert len(dataset.photos) == 5
+    request = start(world)["request"]
+    dataset, record = dataset_of(world, request), world.read(request)
+    assert len(dataset.photos) == record.photos_used == 5
     assert {"notes.txt", "_hidden.png"}.isdisjoint(p.source for p in dataset.photos)
+    assert set(record.photos_left_out) == {"notes.txt", "again.png"}
+    assert "00.png" in record.photos_left_out["again.png"]
 
 
 def test_too_few_photos_are_refused_and_each_says_why(world):
@@ -162,6 +166,17 @@ def test_a_wrong_field_is_named_and_leaves_nothing_behind(world, given, where):
     assert not world.objects.list("datasets/")
 
 
+def test_a_base_model_whose_weights_are_not_there_is_refused(world):
+    world.upload()
+    settings = replace(world.ports.settings, base_models=("tiny",))
+    payload = {"given": world.asked(base="sd15"), "execution": "by-hand"}
+    with pytest.raises(InvalidRequest, match="no base model sd15; it has: tiny") as caught:
+        register.run(payload, ports=replace(world.ports, settings=settings))
+    facts = caught.value.facts
+    assert (facts["where"], facts["found"], facts["allowed"]) == ("base", "sd15", ["tiny"])
+    assert not world.objects.list("datasets/")
+
+
 def test_a_folder_of_another_owner_does_not_exist(world):
     folder = world.upload("somebody else")
     with pytest.raises(NotFound):
@@ -183,6 +198,7 @@ def test_a_returning_owner_with_the_same_photos_is_ready_at_once(world):
     record = world.read(result["request"])
     assert result["known"] is True
     assert record.status is Status.READY
+    assert record.photos_used == 5
     assert record.version == world.ledger.models(owner=record.given.owner)[0].current
     assert world.outbox() == ["onboarding.ready", "onboarding.ready"]
 
