@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from app.cli.exits import MEANING
-from atelier.contracts.base_models import BASE_MODELS
+from atelier.contracts.base_models import BASE_MODELS, DEFAULT_BASE, DEFAULT_PRESET
 from atelier.contracts.generation import MAX_IMAGES, ImageFormat, Scheduler
+from atelier.contracts.prompts import DEFAULT_GUIDANCE
+from atelier.contracts.request import DEFAULT_MODEL, DEFAULT_SUBJECT
 from atelier.contracts.settings import PresetName
 
 DEFAULT_PORT: Final = 8700
@@ -56,6 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=_Help,
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and stop")
+    parser.add_argument("--json", action="store_true", help="print JSON; one document a line")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     local, remote = _local(), _remote()
 
@@ -82,7 +85,12 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _local() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--json", action="store_true", help="print JSON; one document a line")
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        default=argparse.SUPPRESS,  # It may stand before the command too, which decides then.
+        help="print JSON; one document a line",
+    )
     parser.add_argument(
         "--home",
         type=Path,
@@ -117,11 +125,27 @@ def _onboard(parser: argparse.ArgumentParser) -> None:
         help="photos (.jpg .jpeg .png .webp), and perhaps captions.json: file name → caption",
     )
     _user(parser, required=True)
-    parser.add_argument("--model", metavar="M", help="name of the model to make (default: me)")
-    parser.add_argument("--preset", choices=list(PresetName), help="how long and how well to train")
-    parser.add_argument("--base", choices=list(BASE_MODELS), help="the base model")
-    parser.add_argument("--subject", metavar="WORD", help="what the photos show, such as dog")
-    parser.add_argument("--trigger", metavar="WORD", help="word that will call the subject")
+    parser.add_argument(
+        "--model", metavar="M", help=f"name of the model to make (default: {DEFAULT_MODEL})"
+    )
+    parser.add_argument(
+        "--preset",
+        choices=[str(name) for name in PresetName],
+        help=f"how long and how well to train (default: {DEFAULT_PRESET})",
+    )
+    parser.add_argument(
+        "--base", choices=list(BASE_MODELS), help=f"the base model (default: {DEFAULT_BASE})"
+    )
+    parser.add_argument(
+        "--subject",
+        metavar="WORD",
+        help=f"what the photos show, such as dog (default: {DEFAULT_SUBJECT})",
+    )
+    parser.add_argument(
+        "--trigger",
+        metavar="WORD",
+        help=f"word that will call the subject (default: {BASE_MODELS[DEFAULT_BASE].trigger})",
+    )
     parser.add_argument(
         "--prompt",
         action="append",
@@ -184,7 +208,10 @@ def _generate(parser: argparse.ArgumentParser) -> None:
     )
     _user(parser, required=True)
     parser.add_argument(
-        "--model", default="me", metavar="M", help="whose name it is (default: %(default)s)"
+        "--model",
+        default=DEFAULT_MODEL,
+        metavar="M",
+        help="name of the model to draw with (default: %(default)s)",
     )
     parser.add_argument(
         "-n",
@@ -205,7 +232,8 @@ def _generate(parser: argparse.ArgumentParser) -> None:
         "--guidance",
         type=float,
         metavar="X",
-        help="how strictly to follow the prompt; 1 is not at all",
+        help="how much more the prompt and --negative weigh: 1 adds nothing, higher follows them "
+        f"more strictly (default: {DEFAULT_GUIDANCE:g})",
     )
     parser.add_argument("--negative", metavar="TEXT", help="what to avoid")
     parser.add_argument(
@@ -215,8 +243,12 @@ def _generate(parser: argparse.ArgumentParser) -> None:
         help="of the adapter: 0 is the base model alone, 1 as trained",
     )
     parser.add_argument("--size", type=_size, metavar="WxH", help="in pixels, such as 64x64")
-    parser.add_argument("--scheduler", choices=list(Scheduler), help="denoising schedule")
-    parser.add_argument("--format", choices=list(ImageFormat), help="of the files")
+    parser.add_argument(
+        "--scheduler", choices=[str(name) for name in Scheduler], help="denoising schedule"
+    )
+    parser.add_argument(
+        "--format", choices=[str(name) for name in ImageFormat], help="of the files"
+    )
     parser.add_argument(
         "--out", type=Path, default=Path(), metavar="DIR", help="where the files go (default: here)"
     )

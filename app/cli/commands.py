@@ -12,6 +12,7 @@ from typing import Any
 
 from app.cli import home as platforms
 from app.cli import tables
+from app.cli.checks import check_folder, check_words
 from app.cli.client import Client, Document
 from app.cli.console import Console
 from app.cli.exits import CommandFailed, Exit
@@ -85,7 +86,10 @@ def down(_given: Namespace, desk: Desk) -> Exit:
 def onboard(given: Namespace, desk: Desk) -> Exit:
     """Upload a folder of photos and start an onboarding."""
     console = desk.console
-    photos = read_folder(given.folder)
+    check_words(given)
+    if given.watch and given.out:
+        check_folder(given.out)
+    photos = read_folder(given.folder, told=console.aside)
     with desk.connect() as client:
         captioned = sum(bool(photo.caption) for photo in photos)
         console.say(
@@ -113,6 +117,8 @@ def onboard(given: Namespace, desk: Desk) -> Exit:
 def status(given: Namespace, desk: Desk) -> Exit:
     """Show one onboarding, or the list of them; once, or until the end."""
     console = desk.console
+    if given.watch and given.out:
+        check_folder(given.out)
     with desk.connect() as client:
         if given.onboarding and given.watch:
             return _watch(given.onboarding, given, desk, client)
@@ -154,6 +160,8 @@ def models(given: Namespace, desk: Desk) -> Exit:
 
 def generate(given: Namespace, desk: Desk) -> Exit:
     """Draw images with a model and save them."""
+    check_words(given)
+    check_folder(given.out)
     width, height = given.size or (None, None)
     wish = {
         "user_id": given.user,

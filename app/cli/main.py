@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TextIO
 from app.cli.arguments import DEFAULT_HOME, parse
 from app.cli.console import Console, is_live
 from app.cli.exits import CommandFailed, Exit
+from app.cli.hints import hint
 from app.cli.home import Processes, SystemProcesses, running
 from atelier.contracts.clock import Clock, SystemClock
 
@@ -81,6 +82,7 @@ def run(
         desk = Desk(console, clock, home, processes, connect)
         return int(_command(given)(given, desk))
     except CommandFailed as failed:
+        failed.do = hint(given.command, failed.error, failed.do)
         console.failure(failed)
         return int(failed.exit)
     except KeyboardInterrupt:

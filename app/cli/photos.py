@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +13,7 @@ from app.cli.exits import CommandFailed, Exit
 from app.cli.progress import counted
 from atelier.contracts.dataset import MAX_UPLOAD_BYTES
 from atelier.contracts.ids import digest_of
-from atelier.contracts.request import MAX_PHOTOS
+from atelier.contracts.request import MAX_PHOTOS, MIN_PHOTOS
 
 CAPTIONS: Final = "captions.json"
 TYPES: Final[Mapping[str, str]] = {
@@ -22,6 +22,12 @@ TYPES: Final[Mapping[str, str]] = {
     ".png": "image/png",
     ".webp": "image/webp",
 }
+OTHER_IMAGES: Final = frozenset(
+    {".heic", ".heif", ".avif", ".gif", ".bmp", ".tif", ".tiff", ".jxl", ".jp2", ".jfif"}
+    | {".svg", ".psd", ".dng", ".raw", ".cr2", ".cr3", ".nef", ".arw"}
+)
+"""Endings of images that the platform does not read."""
+MOST_NAMED: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +57,16 @@ class Photo:
         }
 
 
-def read_folder(folder: Path) -> list[Photo]:
+def read_folder(folder: Path, *, told: Callable[[str], None] = lambda _: None) -> list[Photo]:
     """Read the photos of a folder, sorted by name; hidden files and folders are left out.
 
+    Args:
+        folder: where they lie.
+        told: is told of images that are skipped because the platform does not read their kind.
+
     Raises:
-        CommandFailed: no such folder, no photos in it, too many, one too large, or captions that do
-            not fit.
+        CommandFailed: no such folder, too few photos in it, too many, one too large, or captions
+            that do not fit.
     """
     if not folder.is_dir():
         found = "is a file" if folder.exists() else "does not exist"
@@ -65,11 +75,19 @@ def read_folder(folder: Path) -> list[Photo]:
         )
     files = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
     paths = [path for path in files if path.suffix.lower() in TYPES]
+    if others := [path.name for path in files if path.suffix.lower() in OTHER_IMAGES]:
+        told(_skipped(others))
     if not paths:
         raise CommandFailed(
             Exit.REFUSED,
             f"{folder} holds {counted(len(files), 'file')}, none of them a photo",
             do=f"Photos end in {', '.join(TYPES)}; convert others first.",
+        )
+    if len(paths) < MIN_PHOTOS:
+        raise CommandFailed(
+            Exit.REFUSED,
+            f"{folder} holds {counted(len(paths), 'photo')}; at least {MIN_PHOTOS} are needed",
+            do="Add photos of the same subject.",
         )
     if len(paths) > MAX_PHOTOS:
         raise CommandFailed(
@@ -79,6 +97,14 @@ def read_folder(folder: Path) -> list[Photo]:
         )
     captions = _captions(folder / CAPTIONS, {path.name for path in paths})
     return [_photo(path, name, captions) for path, name in zip(paths, _names(paths), strict=True)]
+
+
+def _skipped(names: list[str]) -> str:
+    if len(names) == 1:
+        return f"{names[0]} is skipped: convert it to JPEG or PNG first"
+    named, rest = names[:MOST_NAMED], len(names) - MOST_NAMED
+    more = f" and {rest} more" if rest > 0 else ""
+    return f"{', '.join(named)}{more} are skipped: convert them to JPEG or PNG first"
 
 
 def _photo(path: Path, name: str, captions: Mapping[str, str]) -> Photo:

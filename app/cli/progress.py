@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from app.cli.hints import hint
 from atelier.contracts.clock import from_iso
 from atelier.contracts.status import TERMINAL, Status
 
@@ -98,6 +99,8 @@ def panel(
         marks: signs to draw with.
     """
     lines = [_title(onboarding, marks)]
+    if photos := _photos(onboarding):
+        lines.append(f"  {photos}")
     for status, seconds in _durations(onboarding, now):
         present = status == onboarding["status"] and status not in ENDED
         if status in ENDED and status != Status.READY:
@@ -141,6 +144,8 @@ def changes(
     here = f"{_since_start(after, now)}  {'':<{NAME_WIDTH}}"
     if (waiting := after["waiting_for"]) and (before is None or before["waiting_for"] != waiting):
         lines.append(f"{here}{waiting}")
+    if (photos := _photos(after)) and photos != _photos(before):
+        lines.append(f"{here}{photos}")
     if _tenth(before) != _tenth(after) and (step := _step(after)):
         lines.append(f"{here}{step}")
     seen = set(_named_images(before)) if before else set()
@@ -165,7 +170,7 @@ def ending(onboarding: Document, *, marks: Marks = UNICODE) -> list[str]:
         return [f"{name} {MEANING[onboarding['status']]}."]
     lines = [f"{failure['error']}: {failure['message']}"]
     lines += reasons(failure["facts"], said=failure["message"])
-    return [*lines, f"{marks.arrow} {failure['do']}"]
+    return [*lines, f"{marks.arrow} {hint('onboard', failure['error'], failure['do'])}"]
 
 
 def span(seconds: float) -> str:
@@ -277,6 +282,16 @@ def _tenth(onboarding: Document | None) -> tuple[str, int] | None:
 def _named_images(onboarding: Document) -> list[str]:
     progress = onboarding["progress"]
     return [*progress["previews"], *progress["samples"]] if progress else []
+
+
+def _photos(onboarding: Document | None) -> str:
+    """Return which photos training leaves out and why; empty when it uses all of them."""
+    photos = onboarding.get("photos") if onboarding else None
+    if not photos or not photos["left_out"]:
+        return ""
+    left_out = photos["left_out"]
+    whys = "; ".join(f"{name}: {why}" for name, why in left_out.items())
+    return f"{photos['used']} of {counted(photos['used'] + len(left_out), 'photo')} used; {whys}"
 
 
 def _images(onboarding: Document, saved: Mapping[str, str]) -> list[str]:

@@ -49,6 +49,7 @@ def test_every_exit_code_has_a_meaning():
         (["generate", "--user", "ada", "x", "--seed", "-1"], "whole number from 0"),
         (["generate", "--user", "ada", "x", "--size", "big"], "no size such as 64x64"),
         (["onboard", "photos", "--user", "ada", "--preset", "slow"], "invalid choice: 'slow'"),
+        (["onboard", "photos", "--user", "ada", "--preset", "slow"], "choose from 'nano', 'fast'"),
         (["up", "--port", "99999"], "whole number from 0 to 65535"),
     ],
 )
@@ -96,3 +97,9 @@ def test_help_does_not_even_import_http():
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout.endswith("False\n")
+
+
+@pytest.mark.parametrize("words", [("--json", "status"), ("status", "--json")])
+def test_json_may_stand_before_and_behind_the_command(shell, words):
+    assert shell(*words) == Exit.DONE
+    assert shell.documents() == [{"items": []}]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from app.cli.exits import Exit
+from app.cli.hints import hint
 from tests.cli.platform import MODEL, VERSION, at, problem
 from tests.conftest import Golden
 
@@ -105,9 +106,33 @@ def test_every_refusal_has_its_exit_code(shell, status, code, exit_code):
     shell.platform.refusals[ROUTE] = [problem(status, code, "It is so.", missing=["a", "b"])]
     assert shell("generate", "--user", "ada", "x") == exit_code
     assert "atelier: It is so." in shell.err
-    assert "  missing: a, b\n  → Do the right thing.\n" in shell.err
+    do = hint("generate", code, "Do the right thing.")
+    assert f"  missing: a, b\n  → {do}\n" in shell.err
     shell.platform.refusals[ROUTE] = [problem(status, code, "It is so.")]
     assert shell("generate", "--user", "ada", "x", "--json") == exit_code
     [told] = shell.documents()
     assert told["error"]["error"] == code
     assert told["error"]["exit_code"] == exit_code
+
+
+@pytest.mark.parametrize(("below", "named"), [("", "README.md"), ("images", "README.md")])
+def test_a_file_where_images_should_go_is_refused_before_drawing(shell, tmp_path, below, named):
+    (tmp_path / "README.md").write_text("x")
+    out = tmp_path / "README.md" / below
+    assert shell("generate", "--user", "ada", "x", "--out", str(out)) == Exit.REFUSED
+    assert f"{named} is a file; name a folder" in shell.err
+    assert shell.platform.asked == []
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("ada", "--model", "My Dog", "x"), "model name 'My Dog': 1 to 40 of a-z"),
+        (("ada", " "), "the prompt is empty; say what to draw"),
+        (("", "x"), "1 to 256 printable characters"),
+    ],
+)
+def test_words_that_cannot_be_drawn_with_are_refused_before_asking(shell, words, said):
+    assert shell("generate", "--user", *words) == Exit.REFUSED
+    assert said in shell.err
+    assert shell.platform.asked == []

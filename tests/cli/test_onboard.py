@@ -233,9 +233,39 @@ def test_an_onboarding_that_is_not_there_is_3(shell):
     route = f"GET /v1/onboardings/{ID}"
     shell.platform.refusals[route] = [problem(404, "NotFound", f"no onboarding {ID!r}")]
     assert shell("status", ID) == Exit.NOT_FOUND
-    assert shell.err == f"atelier: no onboarding {ID!r}\n  → Do the right thing.\n"
+    assert shell.err == (
+        f"atelier: no onboarding {ID!r}\n  → `atelier status` lists the onboardings.\n"
+    )
 
 
 def test_whatever_is_typed_as_an_id_stays_one_part_of_the_path(shell):
     assert shell("status", "../models?x=1#y") == Exit.NOT_FOUND
     assert shell.platform.asked == ["GET /v1/onboardings/../models?x=1#y"]
+
+
+def test_a_model_that_exists_already_is_answered_with_the_commands_own_option(shell, photos):
+    refusal = problem(409, "AlreadyExists", "model me exists")
+    shell.platform.refusals["POST /v1/onboardings"] = [refusal]
+    assert shell("onboard", str(photos), "--user", "ada") == Exit.REFUSED
+    assert "→ --new-version makes its next version." in shell.err
+
+
+def test_images_of_other_kinds_are_named_as_skipped(shell, photos):
+    (photos / "IMG.HEIC").write_bytes(b"x")
+    assert shell("onboard", str(photos), "--user", "ada") == Exit.DONE
+    assert shell.err == "IMG.HEIC is skipped: convert it to JPEG or PNG first\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--model", "My Dog"), "model name 'My Dog'"),
+        (("--prompt", ""), "the prompt is empty"),
+        (("--watch", "--out", "01.jpg"), "01.jpg is a file; name a folder"),
+    ],
+)
+def test_words_that_do_not_fit_are_refused_before_uploading(shell, photos, words, said):
+    words = [str(photos / word) if word == "01.jpg" else word for word in words]
+    assert shell("onboard", str(photos), "--user", "ada", *words) == Exit.REFUSED
+    assert said in shell.err
+    assert shell.platform.asked == []

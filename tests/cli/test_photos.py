@@ -77,3 +77,18 @@ def test_a_photo_that_is_too_large_is_named(photos):
 def test_captions_that_do_not_fit_are_refused(photos, text, found):
     (photos / "captions.json").write_text(text, encoding="utf-8")
     assert found in refusal(photos).message
+
+
+def test_too_few_photos_are_refused(photos):
+    (photos / "01.jpg").unlink()
+    refused = refusal(photos)
+    assert "3 photos; at least 4 are needed" in refused.message
+    assert refused.do == "Add photos of the same subject."
+
+
+def test_of_many_skipped_images_the_first_are_named(photos):
+    for number in range(5):
+        (photos / f"{number}.gif").write_bytes(b"x")
+    told: list[str] = []
+    read_folder(photos, told=told.append)
+    assert told == ["0.gif, 1.gif, 2.gif and 2 more are skipped: convert them to JPEG or PNG first"]

@@ -9,7 +9,7 @@ import pytest
 
 from app.cli.progress import ASCII, bar, changes, panel, span
 from atelier.contracts.clock import from_iso
-from tests.cli.platform import HALF, LIFE, REJECTED, START, TRAINING, onboarding, progress
+from tests.cli.platform import HALF, LIFE, QUEUED, REJECTED, START, TRAINING, onboarding, progress
 from tests.conftest import Golden
 
 SAVED = {"step-000050.png": "out/step-000050.png", "step-000100.png": "out/step-000100.png"}
@@ -98,3 +98,18 @@ def test_a_bar_is_full_only_at_the_end():
     assert bar(249, 250, 10, ASCII) == "#########-"
     assert bar(250, 250, 10, ASCII) == "##########"
     assert bar(0, 0, 10, ASCII) == "----------"
+
+
+def test_photos_that_training_leaves_out_are_told_once():
+    used = {"used": 8, "left_out": {"note.jpg": "is no image"}}
+    look = onboarding(*TRAINING, photos=used)
+    line = "8 of 9 photos used; note.jpg: is no image"
+    assert line in seen(look, after=9)
+    now = from_iso(START)
+    assert sum(line in told for told in changes(QUEUED, look, now=now)) == 1
+    assert changes(look, look, now=now) == []
+
+
+@pytest.mark.parametrize("photos", [None, {"used": 9, "left_out": {}}])
+def test_when_no_photo_is_left_out_nothing_is_said_of_it(photos):
+    assert "used" not in seen(onboarding(*TRAINING, photos=photos), after=9)
