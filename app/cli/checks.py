@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from app.cli.exits import CommandFailed, Exit
+from app.cli.photos import Photo
+from app.cli.progress import counted
 from atelier.contracts.ids import check_model, check_user
 
 
@@ -44,6 +47,21 @@ def check_folder(folder: Path) -> None:
         raise CommandFailed(
             Exit.REFUSED, f"{there} may not be written into", do="Name another one with --out."
         )
+
+
+def without_trigger(photos: Sequence[Photo], trigger: str | None) -> str:
+    """Return a sentence on captions that do not hold the trigger word given, or nothing."""
+    captions = [photo.caption for photo in photos if photo.caption]
+    if trigger is None or not captions:
+        return ""
+    word = re.compile(rf"(?<!\w){re.escape(trigger)}(?!\w)", re.IGNORECASE)
+    lacking = sum(not word.search(caption) for caption in captions)
+    if not lacking:
+        return ""
+    return (
+        f"{lacking} of {counted(len(captions), 'caption')} without the trigger word {trigger}: "
+        "what they describe will not be learned under it"
+    )
 
 
 def _check(check: Callable[[str], object], word: str) -> None:

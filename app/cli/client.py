@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Self
@@ -15,6 +16,11 @@ from app.cli.photos import Photo
 from atelier.contracts.clock import Clock
 
 Document = dict[str, Any]
+
+LISTED_AT_ONCE = 200
+"""As many onboardings as one page may hold."""
+
+ERRNO = re.compile(r"\[Errno -?\d+\] ")
 
 ANSWER_SECONDS = 120.0
 """How long one answer may take: the first image of a model waits until it is loaded."""
@@ -34,6 +40,7 @@ class Client(AbstractContextManager["Client"]):
         clock: waits when the platform asks for it.
         told: is told, once each, why a request waits.
         transport: how requests travel; the network unless a test says otherwise.
+        patience_seconds: how long a command waits for an answer, and tries again.
     """
 
     def __init__(
@@ -44,13 +51,15 @@ class Client(AbstractContextManager["Client"]):
         clock: Clock,
         told: Callable[[str], None] = lambda _: None,
         transport: httpx.BaseTransport | None = None,
+        patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
         self._url = url.rstrip("/")
         self._key = key
         self._clock = clock
         self._told = told
+        self._patience_seconds = patience_seconds
         self._http = httpx.Client(
-            timeout=httpx.Timeout(ANSWER_SECONDS, connect=5.0),
+            timeout=httpx.Timeout(min(ANSWER_SECONDS, patience_seconds), connect=5.0),
             transport=transport,
             # A proxy of the environment knows nothing of this machine's own loopback.
             trust_env=urlsplit(url).hostname not in LOOPBACK,
@@ -98,6 +107,19 @@ class Client(AbstractContextManager["Client"]):
         query = {"limit": str(limit), **({"user_id": user} if user is not None else {})}
         return list(self._document("GET", "/v1/onboardings", query=query)["items"])
 
+    def every_onboarding(self, statuses: Sequence[str] = ()) -> Iterator[Document]:
+        """Yield all onboardings, or those of some statuses, newest first, page by page."""
+        query: dict[str, str | Sequence[str]] = {
+            "limit": str(LISTED_AT_ONCE),
+            "status": statuses,
+        }
+        while True:
+            page = self._document("GET", "/v1/onboardings", query=query)
+            yield from page["items"]
+            if not page["next_cursor"]:
+                return
+            query["cursor"] = page["next_cursor"]
+
     def cancel(self, onboarding: str) -> Document:
         """Cancel an onboarding."""
         return self._document("POST", f"/v1/onboardings/{_part(onboarding)}/cancel")
@@ -121,7 +143,7 @@ class Client(AbstractContextManager["Client"]):
         path: str,
         body: Document | None = None,
         *,
-        query: Mapping[str, str] | None = None,
+        query: Mapping[str, str | Sequence[str]] | None = None,
     ) -> Document:
         return dict(self._ask(method, path, body, query=query).json())
 
@@ -131,11 +153,11 @@ class Client(AbstractContextManager["Client"]):
         path: str,
         body: Document | None = None,
         *,
-        query: Mapping[str, str] | None = None,
+        query: Mapping[str, str | Sequence[str]] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> httpx.Response:
         """Ask once, and again for as long as the platform says that it only has to wait."""
-        deadline = self._clock.monotonic_seconds() + PATIENCE_SECONDS
+        deadline = self._clock.monotonic_seconds() + self._patience_seconds
         said = ""
         while True:
             answer = self._send_request(
@@ -183,7 +205,7 @@ class Client(AbstractContextManager["Client"]):
         except httpx.TransportError as problem:
             raise CommandFailed(
                 Exit.UNREACHABLE,
-                f"nothing answers at {self._url} ({problem})",
+                f"nothing answers at {self._url} ({ERRNO.sub('', str(problem))})",
                 do="Start the platform with `atelier up`, or name another with --url and --key.",
                 error="NoPlatform",
             ) from problem

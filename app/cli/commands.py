@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any
 
 from app.cli import home as platforms
 from app.cli import tables
-from app.cli.checks import check_folder, check_words
+from app.cli.checks import check_folder, check_words, without_trigger
 from app.cli.client import Client, Document
 from app.cli.console import Console
 from app.cli.exits import CommandFailed, Exit
@@ -20,7 +21,13 @@ from app.cli.photos import read_folder
 from app.cli.progress import ENDED, counted, ending, panel
 from app.cli.watching import Pictures, Show, watch, watch_all
 from atelier.contracts.clock import Clock
-from atelier.contracts.status import Status
+from atelier.contracts.request import DEFAULT_TENANT
+from atelier.contracts.status import TERMINAL, Status
+
+UNDER_WAY = tuple(status for status in Status if status not in TERMINAL)
+
+STARTS_AN_ID = re.compile(r"r[a-z2-7]{5,25}")
+"""So much of an onboarding's id that it may stand for the whole of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +40,7 @@ class Desk:
         home: folder of the local platform's state.
         processes: the operating system's.
         connect: opens the API, at the address that the arguments or the home folder name.
+        connect_to: opens the API of a local platform that was found, with little patience.
     """
 
     console: Console
@@ -40,17 +48,21 @@ class Desk:
     home: Path
     processes: platforms.Processes
     connect: Callable[[], Client]
+    connect_to: Callable[[platforms.Running], Client]
 
 
 def up(given: Namespace, desk: Desk) -> Exit:
-    """Start the platform in the background and say where it is."""
+    """Start the platform in the background, unless it runs already, and say where it is."""
     console = desk.console
-    platforms.refuse_second(desk.home, desk.processes)
-    console.say(f"Starting the platform in {desk.home} …")
-    told = platforms.start(desk.home, given.port, processes=desk.processes, clock=desk.clock)
+    already = platforms.running(desk.home, desk.processes)
+    if not already:
+        console.say(f"Starting the platform in {desk.home} …")
+    told = already or platforms.start(
+        desk.home, given.port, processes=desk.processes, clock=desk.clock
+    )
     console.document(told.to_dict(desk.home))
     console.say(
-        "It runs.",
+        "It runs already." if already else "It runs.",
         f"  API         {told.api_url}   (what it offers: {told.api_url}/docs)",
         f"  SageMaker   {told.sagemaker_url}   (boto3 with this endpoint_url)",
         f"  key         {told.key}",
@@ -66,6 +78,7 @@ def up_foreground(given: Namespace, desk: Desk) -> Exit:
     from app.local import main as run  # noqa: PLC0415 - only this command needs the platform
 
     platforms.refuse_second(desk.home, desk.processes)
+    platforms.refuse_taken(given.port, desk.processes)
     desk.console.say(f"The platform runs here, in {desk.home}; Ctrl-C stops it.")
     code = run(["--home", str(desk.home), "--port", str(given.port)])
     return Exit.DONE if code == 0 else Exit.BROKEN
@@ -73,10 +86,12 @@ def up_foreground(given: Namespace, desk: Desk) -> Exit:
 
 def down(_given: Namespace, desk: Desk) -> Exit:
     """Stop the platform; what is under way goes on at the next start."""
+    local = platforms.running(desk.home, desk.processes)
+    under_way = _under_way(local, desk) if local else None
     told = platforms.stop(desk.home, processes=desk.processes, clock=desk.clock)
     desk.console.document({"stopped": told is not None, "home": str(desk.home)})
     desk.console.say(
-        f"Stopped process {told.pid}. What was under way goes on at the next `atelier up`."
+        f"Stopped process {told.pid}. {_goes_on(under_way)}"
         if told
         else f"Nothing to stop: no platform runs in {desk.home}."
     )
@@ -90,6 +105,8 @@ def onboard(given: Namespace, desk: Desk) -> Exit:
     if given.watch and given.out:
         check_folder(given.out)
     photos = read_folder(given.folder, told=console.aside)
+    if warning := without_trigger(photos, given.trigger):
+        console.aside(warning)
     with desk.connect() as client:
         captioned = sum(bool(photo.caption) for photo in photos)
         console.say(
@@ -120,6 +137,8 @@ def status(given: Namespace, desk: Desk) -> Exit:
     if given.watch and given.out:
         check_folder(given.out)
     with desk.connect() as client:
+        if given.onboarding:
+            given.onboarding = _whole_id(given.onboarding, client)
         if given.onboarding and given.watch:
             return _watch(given.onboarding, given, desk, client)
         if given.onboarding:
@@ -135,9 +154,11 @@ def status(given: Namespace, desk: Desk) -> Exit:
         console.document({"items": items})
         console.say(
             *(
-                tables.onboardings(items, now=desk.clock.now())
+                tables.onboardings(items, now=desk.clock.now(), width=console.table_width)
                 if items
-                else ["No onboardings yet. Start one: atelier onboard DIR --user U"]
+                else [
+                    _none_of("onboardings", given.user, "Start one: atelier onboard DIR --user U")
+                ]
             )
         )
         return Exit.DONE
@@ -150,9 +171,9 @@ def models(given: Namespace, desk: Desk) -> Exit:
     desk.console.document({"items": items})
     desk.console.say(
         *(
-            tables.models(items, now=desk.clock.now())
+            tables.models(items, now=desk.clock.now(), width=desk.console.table_width)
             if items
-            else ["No models yet. `atelier status` lists the onboardings that are under way."]
+            else [_none_of("models", given.user, "`atelier status` lists what is under way.")]
         )
     )
     return Exit.DONE
@@ -199,7 +220,7 @@ def generate(given: Namespace, desk: Desk) -> Exit:
 def cancel(given: Namespace, desk: Desk) -> Exit:
     """Cancel an onboarding."""
     with desk.connect() as client:
-        found = client.cancel(given.onboarding)
+        found = client.cancel(_whole_id(given.onboarding, client))
     desk.console.document(found)
     name = f"Onboarding {found['id']} of {found['user_id']}/{found['model']}"
     desk.console.say(
@@ -228,6 +249,46 @@ def key(given: Namespace, desk: Desk) -> Exit:
     desk.console.document({"tenant": given.tenant, "user_id": given.user, "key": minted})
     desk.console.say(minted)
     return Exit.DONE
+
+
+def _under_way(local: platforms.Running, desk: Desk) -> int | None:
+    """Return how many onboardings a platform's own key sees under way; None if it does not say."""
+    try:
+        with desk.connect_to(local) as client:
+            return sum(1 for _ in client.every_onboarding([str(s) for s in UNDER_WAY]))
+    except CommandFailed:
+        return None
+
+
+def _goes_on(under_way: int | None) -> str:
+    if under_way is None:
+        return "What was under way goes on at the next `atelier up`."
+    if not under_way:
+        return f"Nothing was under way for tenant {DEFAULT_TENANT}."
+    were = "was under way; it goes" if under_way == 1 else "were under way; they go"
+    return f"{counted(under_way, 'onboarding')} {were} on at the next `atelier up`."
+
+
+def _whole_id(start: str, client: Client) -> str:
+    """Return the id of the one onboarding whose id starts so; other words stay as they are.
+
+    Raises:
+        CommandFailed: several ids start so.
+    """
+    if not STARTS_AN_ID.fullmatch(start):
+        return start
+    found = [d["id"] for d in client.every_onboarding() if d["id"].startswith(start)]
+    if len(found) > 1:
+        raise CommandFailed(
+            Exit.REFUSED,
+            f"{start} starts the ids of {len(found)} onboardings: {', '.join(found[:4])}",
+            do="Give more of the id.",
+        )
+    return found[0] if found else start
+
+
+def _none_of(things: str, user: str | None, do: str) -> str:
+    return f"No {things}{f' of {user}' if user else ''} yet. {do}"
 
 
 def _wish(given: Namespace, folder: str) -> Document:

@@ -52,6 +52,11 @@ class Console:
             return NO_TERMINAL_WIDTH
         return max(LEAST_WIDTH, self.columns() - 1)
 
+    @property
+    def table_width(self) -> int | None:
+        """Columns that a table may use; a file or a pipe takes whole lines."""
+        return self.width if self.live else None
+
     def say(self, *lines: str) -> None:
         """Print sentences for people; nothing where documents are wanted."""
         if not self.json:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ from app.cli.exits import CommandFailed, Exit
 from atelier.contracts.clock import Clock
 
 MODULE = "app.local"
+LOOPBACK = "127.0.0.1"
 START_SECONDS = 60.0
 STOP_SECONDS = 40.0
 LOOK_SECONDS = 0.1
@@ -61,6 +63,10 @@ class Processes(Protocol):
         """Return a living process's command line, or None when there is none of that id."""
         ...
 
+    def port_is_free(self, port: int) -> bool:
+        """Return whether a process of this machine could listen on a port of loopback."""
+        ...
+
     def terminate(self, pid: int) -> None:
         """Ask a process to end (SIGTERM)."""
         ...
@@ -99,6 +105,16 @@ class SystemProcesses:
             check=False,
         ).stdout.strip()
         return None if not listed or listed.startswith("Z") else listed
+
+    def port_is_free(self, port: int) -> bool:
+        """Listen there for a moment."""
+        with socket.socket() as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                listener.bind((LOOPBACK, port))
+            except OSError:
+                return False
+        return True
 
     def terminate(self, pid: int) -> None:
         """Send SIGTERM; a process that has gone meanwhile is what was wanted."""
@@ -142,12 +158,29 @@ def refuse_second(home: Path, processes: Processes) -> None:
         )
 
 
+def refuse_taken(port: int, processes: Processes) -> None:
+    """Refuse to go on where nothing can listen on a port.
+
+    Raises:
+        CommandFailed: another program has it, or it may not be used.
+    """
+    if not processes.port_is_free(port):
+        raise CommandFailed(
+            Exit.REFUSED,
+            f"port {port} on {LOOPBACK} is taken",
+            do="Choose another with --port; --port 0 takes any free one.",
+            error="PortTaken",
+            facts={"port": port},
+        )
+
+
 def start(home: Path, port: int, *, processes: Processes, clock: Clock) -> Running:
     """Start a platform in the background and wait until it answers.
 
     Raises:
-        CommandFailed: it ended, or stayed silent, instead of starting.
+        CommandFailed: the port is taken, or it ended, or stayed silent, instead of starting.
     """
+    refuse_taken(port, processes)
     (home / "logs").mkdir(parents=True, exist_ok=True)
     (home / "platform.json").unlink(missing_ok=True)
     log = home / "logs" / "start.log"
@@ -159,7 +192,7 @@ def start(home: Path, port: int, *, processes: Processes, clock: Clock) -> Runni
             return told
         if processes.command(pid) is None:
             raise CommandFailed(
-                Exit.UNREACHABLE,
+                Exit.BROKEN,
                 f"the platform ended while it started:\n{_tail(log)}",
                 do=f"Correct that and start again; its logs are {log} and {home / 'platform.log'}.",
                 error="StartFailed",

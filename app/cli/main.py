@@ -14,7 +14,7 @@ from app.cli.arguments import DEFAULT_HOME, parse
 from app.cli.console import Console, is_live
 from app.cli.exits import CommandFailed, Exit
 from app.cli.hints import hint
-from app.cli.home import Processes, SystemProcesses, running
+from app.cli.home import Processes, Running, SystemProcesses, running
 from atelier.contracts.clock import Clock, SystemClock
 
 if TYPE_CHECKING:
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from app.cli.commands import Desk
 
     Command = Callable[[Namespace, Desk], Exit]
+
+LOCAL_SECONDS = 5.0
+"""How long a platform that is to be stopped may take to say what is under way."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -79,7 +82,18 @@ def run(
         def connect() -> Client:
             return _connect(given, environment, home, processes, clock, transport, console.aside)
 
-        desk = Desk(console, clock, home, processes, connect)
+        def connect_to(local: Running) -> Client:
+            from app.cli.client import Client  # noqa: PLC0415 - as above
+
+            return Client(
+                local.api_url,
+                local.key,
+                clock=clock,
+                transport=transport,
+                patience_seconds=LOCAL_SECONDS,
+            )
+
+        desk = Desk(console, clock, home, processes, connect, connect_to)
         return int(_command(given)(given, desk))
     except CommandFailed as failed:
         failed.do = hint(given.command, failed.error, failed.do)

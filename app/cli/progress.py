@@ -101,12 +101,14 @@ def panel(
     lines = [_title(onboarding, marks)]
     if photos := _photos(onboarding):
         lines.append(f"  {photos}")
-    for status, seconds in _durations(onboarding, now):
+    stopped_short = onboarding["status"] in {Status.FAILED, Status.CANCELLED}
+    for index, (status, seconds) in enumerate(_durations(onboarding, now)):
         present = status == onboarding["status"] and status not in ENDED
         if status in ENDED and status != Status.READY:
             mark, time = marks.bad, ""
         else:
-            mark = marks.current if present else marks.done
+            broken_off = stopped_short and index == len(onboarding["timeline"]) - 2
+            mark = marks.current if present else marks.bad if broken_off else marks.done
             time = span(seconds) if status not in ENDED else f"after {span(seconds)}"
         lines.append(f"  {mark} {status:<{NAME_WIDTH}}{time:>{TIME_WIDTH}}".rstrip())
         if present and (what := _what(onboarding, width - NAME_WIDTH - TIME_WIDTH - 6, marks)):

@@ -12,10 +12,12 @@ from atelier.contracts.clock import from_iso
 Document = Mapping[str, Any]
 
 
-def onboardings(documents: Sequence[Document], *, now: datetime) -> list[str]:
+def onboardings(
+    documents: Sequence[Document], *, now: datetime, width: int | None = None
+) -> list[str]:
     """Return onboardings, newest first, with how long each has been where it is."""
     return table(
-        ("ID", "USER", "MODEL", "STATUS", "FOR", ""),
+        ("ID", "USER", "MODEL", "STATUS", "SINCE", ""),
         (
             (
                 document["id"],
@@ -27,10 +29,11 @@ def onboardings(documents: Sequence[Document], *, now: datetime) -> list[str]:
             )
             for document in documents
         ),
+        width,
     )
 
 
-def models(documents: Sequence[Document], *, now: datetime) -> list[str]:
+def models(documents: Sequence[Document], *, now: datetime, width: int | None = None) -> list[str]:
     """Return models with the words that call their subjects."""
     return table(
         ("USER", "MODEL", "VERSION", "BASE", "AGE", "LAST USED", "CALL IT"),
@@ -46,17 +49,23 @@ def models(documents: Sequence[Document], *, now: datetime) -> list[str]:
             )
             for document in documents
         ),
+        width,
     )
 
 
-def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Return columns that are as wide as their widest cell."""
+def table(
+    heads: Sequence[str], rows: Iterable[Sequence[str]], width: int | None = None
+) -> list[str]:
+    """Return columns that are as wide as their widest cell, each line cut at `width` if given."""
     cells = [list(heads), *(list(row) for row in rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(heads))]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+    lines = [
+        "  ".join(cell.ljust(wide) for cell, wide in zip(row, widths, strict=True)).rstrip()
         for row in cells
     ]
+    if width is None:
+        return lines
+    return [line if len(line) <= width else f"{line[: width - 1]}…" for line in lines]
 
 
 def _age(at: str, now: datetime) -> str:

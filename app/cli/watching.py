@@ -143,12 +143,12 @@ def watch_all(
     before: list[Document] | None = None
     while True:
         found = client.onboardings(user=user, limit=limit)
-        lines = tables.onboardings(found, now=clock.now())
+        lines = tables.onboardings(found, now=clock.now(), width=console.table_width)
         if console.json:
             if found != before:
                 console.document({"items": found})
         elif console.live:
-            console.draw([line[: console.width] for line in lines])
+            console.draw(lines)
         elif _stamps(found) != _stamps(before):
             console.say(*lines, "")
         before = found

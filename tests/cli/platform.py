@@ -127,11 +127,13 @@ class Platform:
         asked: every request, as `METHOD /path`.
         bodies: JSON bodies by `METHOD /path`.
         files: what was uploaded, by name.
+        page: how many onboardings one page of the list holds.
     """
 
     looks: list[dict[str, Any]] = field(default_factory=lambda: [QUEUED])
     items: list[dict[str, Any]] = field(default_factory=list)
     models: list[dict[str, Any]] = field(default_factory=list)
+    page: int = 200
     known: bool = False
     refusals: dict[str, list[httpx.Response]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
@@ -169,7 +171,12 @@ class Platform:
         if route == "POST /v1/onboardings":
             return httpx.Response(200 if self.known else 202, json=self.looks[0])
         if route == "GET /v1/onboardings":
-            return httpx.Response(200, json={"items": self.items, "next_cursor": None})
+            wanted = request.url.params.get_list("status")
+            items = [item for item in self.items if not wanted or item["status"] in wanted]
+            here = int(request.url.params.get("cursor", 0))
+            more = str(here + self.page) if items[here + self.page :] else None
+            page = {"items": items[here : here + self.page], "next_cursor": more}
+            return httpx.Response(200, json=page)
         if "/images/" in path and method == "GET":
             return httpx.Response(200, content=path.encode())
         if path.endswith("/cancel"):
@@ -222,6 +229,7 @@ class FakeProcesses:
     started: list[list[str]] = field(default_factory=list)
     terminated: list[int] = field(default_factory=list)
     stubborn: bool = False
+    taken: set[int] = field(default_factory=set)
     starting: Iterator[Any] = field(default_factory=lambda: iter(()))
 
     def start(self, command: list[str], log: Path) -> int:
@@ -240,6 +248,9 @@ class FakeProcesses:
     def command(self, pid: int) -> str | None:
         next(self.starting, None)
         return self.commands.get(pid)
+
+    def port_is_free(self, port: int) -> bool:
+        return port not in self.taken
 
     def terminate(self, pid: int) -> None:
         self.terminated.append(pid)

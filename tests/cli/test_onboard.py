@@ -7,7 +7,9 @@ import json
 import httpx
 import pytest
 
+from app.cli import tables
 from app.cli.exits import Exit
+from atelier.contracts.clock import ManualClock
 from tests.cli.platform import (
     ALL,
     HALF,
@@ -269,3 +271,51 @@ def test_words_that_do_not_fit_are_refused_before_uploading(shell, photos, words
     assert shell("onboard", str(photos), "--user", "ada", *words) == Exit.REFUSED
     assert said in shell.err
     assert shell.platform.asked == []
+
+
+def test_captions_without_the_trigger_word_are_told_of(shell, photos):
+    captions = {"01.jpg": "a photo of zorp dog", "02.jpg": "a dog", "03.jpg": "zorpish"}
+    (photos / "captions.json").write_text(json.dumps(captions), encoding="utf-8")
+    assert shell("onboard", str(photos), "--user", "ada", "--trigger", "zorp") == Exit.DONE
+    assert shell.err.startswith("2 of 3 captions without the trigger word zorp: ")
+    shell("onboard", str(photos), "--user", "ada", "--trigger", "o")
+    assert shell.err.startswith("3 of 3 captions")
+    shell("onboard", str(photos), "--user", "ada")
+    assert shell.err == ""
+
+
+def test_a_list_of_nothing_names_the_user_that_was_asked_for(shell):
+    shell("status", "--user", "nobody")
+    assert shell.out.startswith("No onboardings of nobody yet.")
+    shell("models", "--user", "nobody")
+    assert shell.out.startswith("No models of nobody yet.")
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_no_line_of_a_list_is_wider_than_the_terminal(width):
+    items = [FAILED, onboarding(*ALL, version=VERSION)]
+    lines = tables.onboardings(items, now=ManualClock().now(), width=width)
+    assert max(map(len, lines)) <= width
+    assert lines[1].endswith("…")
+
+
+def test_the_start_of_an_id_stands_for_the_whole(shell):
+    shell.platform.items = [QUEUED, onboarding(id="r" + "b" * 26)]
+    assert shell("status", ID[:6], "--json") == Exit.DONE
+    assert shell.documents() == [QUEUED]
+    shell.platform.looks = [onboarding(*TRAINING, ("cancelled", 5))]
+    assert shell("cancel", ID[:9]) == Exit.DONE
+    assert f"POST /v1/onboardings/{ID}/cancel" in shell.platform.asked
+
+
+def test_a_start_that_several_ids_share_is_refused(shell):
+    shell.platform.page = 1
+    shell.platform.items = [QUEUED, onboarding(id=ID[:-1] + "b")]
+    assert shell("cancel", ID[:6]) == Exit.REFUSED
+    assert "starts the ids of 2 onboardings" in shell.err
+    assert not any("cancel" in route for route in shell.platform.asked)
+
+
+def test_a_start_of_less_than_six_characters_is_no_id(shell):
+    shell.platform.items = [QUEUED]
+    assert shell("status", ID[:5]) == Exit.NOT_FOUND

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 
 import httpx
 import pytest
@@ -10,7 +11,16 @@ import pytest
 from app.api.keys import verify
 from app.cli.exits import Exit
 from app.cli.home import SystemProcesses
-from tests.cli.platform import KEY, URL, FakeProcesses, Shell, write_platform
+from tests.cli.platform import (
+    ALL,
+    KEY,
+    QUEUED,
+    URL,
+    FakeProcesses,
+    Shell,
+    onboarding,
+    write_platform,
+)
 
 
 @pytest.fixture
@@ -33,11 +43,36 @@ def test_up_as_json_is_one_document(fresh):
     assert (told["api_url"], told["key"], told["home"]) == (URL, KEY, str(fresh.home))
 
 
-def test_up_refuses_when_a_platform_runs_there_already(shell):
-    assert shell("up") == Exit.REFUSED
+def test_up_where_a_platform_runs_already_says_where_everything_is(shell):
+    assert shell("up") == Exit.DONE
+    for fact in ("It runs already.", URL, KEY, str(shell.home), "atelier down"):
+        assert fact in shell.out
+    assert shell.processes.started == []
+    shell("up", "--json")
+    assert shell.documents()[0]["pid"] == 4000
+
+
+def test_up_in_the_foreground_refuses_when_a_platform_runs_there_already(shell):
+    assert shell("up", "--foreground") == Exit.REFUSED
     assert f"already: {URL}, process 4000" in shell.err
     assert "atelier down" in shell.err
-    assert shell.processes.started == []
+
+
+@pytest.mark.parametrize("more", [(), ("--foreground",)])
+def test_up_on_a_port_that_is_taken_is_refused_and_names_another(fresh, more):
+    fresh.processes.taken = {8700}
+    assert fresh("up", *more) == Exit.REFUSED
+    assert "port 8700 on 127.0.0.1 is taken" in fresh.err
+    assert "--port 0 takes any free one" in fresh.err
+    assert fresh.processes.started == []
+
+
+def test_a_port_is_free_until_somebody_listens():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        assert not SystemProcesses().port_is_free(listener.getsockname()[1])
+    assert SystemProcesses().port_is_free(0)
 
 
 def test_up_takes_over_what_a_crash_left(fresh):
@@ -67,7 +102,7 @@ class StaysSilent(FakeProcesses):
 
 def test_a_platform_that_ends_while_it_starts_shows_its_last_words(tmp_path):
     shell = Shell(tmp_path / "home", processes=DiesAtOnce())
-    assert shell("up") == Exit.UNREACHABLE
+    assert shell("up") == Exit.BROKEN
     assert "port 8700 on 127.0.0.1 cannot be used" in shell.err
     assert "start.log" in shell.err
 
@@ -81,7 +116,27 @@ def test_a_platform_that_never_answers_is_stopped_again(tmp_path):
 def test_down_stops_the_platform_and_waits_until_it_is_gone(shell):
     assert shell("down") == Exit.DONE
     assert shell.processes.terminated == [4000]
-    assert "goes on at the next `atelier up`" in shell.out
+
+
+@pytest.mark.parametrize(
+    ("under_way", "said"),
+    [
+        (0, "Nothing was under way for tenant default."),
+        (1, "1 onboarding was under way; it goes on at the next `atelier up`."),
+        (3, "3 onboardings were under way; they go on at the next `atelier up`."),
+    ],
+)
+def test_down_says_what_was_under_way(shell, under_way, said):
+    shell.platform.page = 2
+    shell.platform.items = [QUEUED] * under_way + [onboarding(*ALL)]
+    shell("down")
+    assert said in shell.out
+
+
+def test_down_stops_a_platform_that_does_not_say_what_is_under_way(shell):
+    shell.platform = lambda _: httpx.Response(500, text="")
+    assert shell("down") == Exit.DONE
+    assert "What was under way goes on at the next `atelier up`." in shell.out
 
 
 def test_a_platform_that_does_not_stop_is_told_of(shell):
@@ -100,7 +155,7 @@ def test_without_a_platform_commands_say_how_to_start_one(fresh):
 
 def test_a_platform_that_does_not_answer_is_unreachable(shell):
     def refuse(request: httpx.Request) -> httpx.Response:
-        raise httpx.ConnectError("Connection refused", request=request)
+        raise httpx.ConnectError("[Errno 111] Connection refused", request=request)
 
     shell.platform = refuse
     assert shell("models") == Exit.UNREACHABLE
