@@ -56,6 +56,7 @@ def up(given: Namespace, desk: Desk) -> Exit:
     console = desk.console
     already = platforms.running(desk.home, desk.processes)
     if not already:
+        platforms.refuse_taken(given.port, desk.processes)
         console.say(f"Starting the platform in {desk.home} …")
     told = already or platforms.start(
         desk.home, given.port, processes=desk.processes, clock=desk.clock

@@ -178,9 +178,8 @@ def start(home: Path, port: int, *, processes: Processes, clock: Clock) -> Runni
     """Start a platform in the background and wait until it answers.
 
     Raises:
-        CommandFailed: the port is taken, or it ended, or stayed silent, instead of starting.
+        CommandFailed: it ended, or stayed silent, instead of starting.
     """
-    refuse_taken(port, processes)
     (home / "logs").mkdir(parents=True, exist_ok=True)
     (home / "platform.json").unlink(missing_ok=True)
     log = home / "logs" / "start.log"
