@@ -117,7 +117,7 @@ def annotated(row: Row, attempt: int, changes: Mapping[str, Any], *, now: dateti
     record = row.record
     if record.attempt != attempt or record.status in TERMINAL:
         return Decided(Verdict.STALE, row)
-    return Decided(Verdict.APPLIES, _row(replace(record, **changes, updated_at=now), row.place))
+    return Decided(Verdict.APPLIES, _row(_set(record, {**changes, "updated_at": now}), row.place))
 
 
 def released(row: Row, attempt: int, batch: str, *, now: datetime) -> Decided:
@@ -209,7 +209,16 @@ def _moved(row: Row, stamp: Stamp, changes: Mapping[str, Any], now: datetime) ->
         "entered": entered,
         "updated_at": now,
     }
-    return _row(replace(record, **{"queued_at": None, **changes, **fixed}), row.place)
+    return _row(_set(record, {"queued_at": None, **changes, **fixed}), row.place)
+
+
+def _set(record: RequestRecord, changes: Mapping[str, Any]) -> RequestRecord:
+    try:
+        return replace(record, **changes)
+    except (TypeError, ValueError) as problem:
+        raise ContractBroken(
+            f"{record.SCHEMA} does not take {sorted(changes)}: {problem}", where="$"
+        ) from problem
 
 
 def _row(record: RequestRecord, place: datetime | None) -> Row:

@@ -133,16 +133,21 @@ def _is_made_from(
     model: ModelRecord, dataset: Dataset, given: OnboardingRequest, *, ports: Ports
 ) -> bool:
     """Return whether the current version is what training now would make again."""
-    if (model.dataset, model.base) != (dataset.dataset, given.base):
+    if model.dataset != dataset.dataset:
         return False
     try:
-        made = ports.ledger.read(model.current_version.request).given
+        return ports.ledger.read(model.current_version.request).given.trains_like(given)
     except NotFound:
         return False
-    return (made.hyperparameters, made.seed, made.instance_prompt) == (
-        given.hyperparameters,
-        given.seed,
-        given.instance_prompt,
+
+
+def name_taken(given: OnboardingRequest) -> AlreadyExists:
+    """Return the error of a request whose model is there already, made otherwise."""
+    return AlreadyExists(
+        f"this user has a model {given.model!r}",
+        do='Choose another name, or ask for a new version with "new_version": true.',
+        kind="model",
+        name=given.model,
     )
 
 
@@ -150,12 +155,7 @@ def _check_name(model: ModelRecord | None, given: OnboardingRequest) -> None:
     if model is None:
         return
     if not given.new_version:
-        raise AlreadyExists(
-            f"this user has a model {given.model!r}",
-            do='Choose another name, or ask for a new version with "new_version": true.',
-            kind="model",
-            name=given.model,
-        )
+        raise name_taken(given)
     if model.base != given.base:
         raise InvalidRequest(
             f"model {given.model!r} has base {model.base}; every version keeps it, found "

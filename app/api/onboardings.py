@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
@@ -11,6 +10,7 @@ from fastapi import APIRouter, Header, Query, Response
 from app.api import views
 from app.api.given import Given, Who
 from app.api.keys import Caller
+from app.api.names import check_free
 from app.api.problems import EVERYWHERE, responses
 from app.api.shapes import NewOnboarding, OnboardingPage, OnboardingView
 from app.api.uploads import read_complete
@@ -25,13 +25,8 @@ from atelier.contracts.errors import (
     ObjectMissing,
 )
 from atelier.contracts.records import RequestRecord
-from atelier.contracts.request import (
-    OnboardingInput,
-    OnboardingRequest,
-    SamplePrompt,
-    normalise,
-)
-from atelier.contracts.status import UNFINISHED, Status
+from atelier.contracts.request import OnboardingInput, SamplePrompt, normalise
+from atelier.contracts.status import Status
 from tasks import cancel
 from tasks.attempts import read_progress
 from tasks.ports import Ports
@@ -71,7 +66,7 @@ def start_onboarding(
     given = _input(body, who, idempotency_key, ports)
     request = normalise(given, now=ports.clock.now())
     check_available(request.base, ports.settings.base_models)
-    _check_alone(request, ports)
+    check_free(request, ports=ports)
     name = ids.execution_name(request.request, 1)
     record, new = ports.ledger.create(
         RequestRecord(
@@ -196,46 +191,6 @@ def _input(
         consent=complete.consent,
         idempotency_key=idempotency_key,
     )
-
-
-def _check_alone(asked: OnboardingRequest, ports: Ports) -> None:
-    """Refuse a second onboarding for a model whose first one is under way.
-
-    Unless a new version is asked for: nobody's model is replaced by what was a repetition with
-    other photos.
-    """
-    if asked.new_version:
-        return
-    others = [r for r in _under_way(asked, ports) if r.given.model == asked.model]
-    if not others or _is_known(asked.request, ports):
-        return
-    name = others[0].request
-    raise AlreadyExists(
-        f"onboarding {name} for model {asked.model!r} of this user is under way",
-        do=f"Follow GET /v1/onboardings/{name} or cancel it; or choose another model name, or "
-        'ask for a version after it with "new_version": true.',
-        kind="onboarding",
-        name=name,
-    )
-
-
-def _under_way(asked: OnboardingRequest, ports: Ports) -> Iterator[RequestRecord]:
-    cursor = None
-    while True:
-        page, cursor = ports.ledger.list_requests(
-            tenant=asked.tenant, owner=asked.owner, statuses=UNFINISHED, cursor=cursor, limit=200
-        )
-        yield from page
-        if cursor is None:
-            return
-
-
-def _is_known(request: str, ports: Ports) -> bool:
-    try:
-        ports.ledger.read(request)
-    except NotFound:
-        return False
-    return True
 
 
 def _view(record: RequestRecord, ports: Ports) -> OnboardingView:

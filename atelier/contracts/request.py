@@ -136,6 +136,14 @@ class OnboardingRequest(Document):
         """DreamBooth's prompt of the photos: `a photo of <trigger> <subject>`."""
         return f"a photo of {self.trigger} {self.subject}"
 
+    def trains_like(self, other: OnboardingRequest) -> bool:
+        """Return whether both make the same adapter of the same photos."""
+        mine, others = (
+            (given.base, given.hyperparameters, given.seed, given.instance_prompt)
+            for given in (self, other)
+        )
+        return mine == others
+
     def check_same(self, again: OnboardingRequest) -> None:
         """Check that `again`, which got this request's id, is the same wish.
 

@@ -205,3 +205,37 @@ def test_images_are_handed_over_even_when_their_use_cannot_be_noted(
 def test_a_user_id_may_hold_a_slash(client: TestClient) -> None:
     shown = client.get("/v1/users/team%2Fada")
     assert (shown.status_code, shown.json()["user_id"]) == (200, "team/ada")
+
+
+@pytest.mark.parametrize(
+    ("photos", "wish", "status"),
+    [
+        ((*PHOTOS, b"five"), {}, 409),
+        (PHOTOS, {"seed": 1}, 409),
+        (PHOTOS, {}, 202),
+        (PHOTOS[::-1], {}, 202),
+        ((*PHOTOS, b"five"), {"new_version": True}, 202),
+        ((*PHOTOS, b"five"), {"model": "other"}, 202),
+    ],
+)
+@pytest.mark.usefixtures("published")
+def test_a_model_that_exists_is_made_otherwise_only_as_a_new_version(
+    client: TestClient,
+    ports: Ports,
+    photos: tuple[bytes, ...],
+    wish: dict[str, object],
+    status: int,
+) -> None:
+    prefix = uploaded(client, ports, "42", *photos)
+    answer = start(client, prefix, key="k-2", **wish)
+    assert answer.status_code == status, answer.text
+    if status == 409:
+        assert answer.json()["facts"] == {"kind": "model", "name": "me"}
+        assert "new_version" in answer.json()["do"]
+
+
+def test_the_onboarding_that_made_a_model_is_found_again(
+    client: TestClient, ports: Ports, published: str
+) -> None:
+    again = start(client, uploaded(client, ports, "42", *PHOTOS))
+    assert (again.status_code, again.json()["id"]) == (200, published)

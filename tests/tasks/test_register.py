@@ -14,6 +14,7 @@ from atelier.contracts.errors import (
     AlreadyExists,
     Cancelled,
     ConsentMissing,
+    ContractBroken,
     DeadlinePassed,
     IdempotencyConflict,
     InvalidRequest,
@@ -114,6 +115,14 @@ def test_what_cannot_be_used_is_left_out_while_enough_remains(world):
     assert {"notes.txt", "_hidden.png"}.isdisjoint(p.source for p in dataset.photos)
     assert set(record.photos_left_out) == {"notes.txt", "again.png"}
     assert "00.png" in record.photos_left_out["again.png"]
+
+
+def test_more_photos_than_a_set_may_have_are_never_noted(world):
+    request = world.registered()
+    before = world.read(request)
+    with pytest.raises(ContractBroken, match=f"at most {MAX_PHOTOS}"):
+        world.ledger.annotate(request, attempt=1, photos_used=MAX_PHOTOS + 1)
+    assert world.read(request) == before
 
 
 def test_too_few_photos_are_refused_and_each_says_why(world):
