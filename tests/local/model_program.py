@@ -83,6 +83,9 @@ class Handler(BaseHTTPRequestHandler):
             self.reply(given["status"], given["document"], given.get("headers", {}))
         else:
             time.sleep(given.get("seconds", 0))
+            with lock:
+                # Others load and unload meanwhile: a dict must not change while it is walked.
+                loaded = list(models.values())
             self.reply(
                 200,
                 {
@@ -91,9 +94,7 @@ class Handler(BaseHTTPRequestHandler):
                     "headers": {k.lower(): v for k, v in self.headers.items()},
                     "body": body.decode(),
                     "environment": dict(os.environ),
-                    "loaded": sorted(
-                        (folder / "adapter.json").read_text() for folder in models.values()
-                    ),
+                    "loaded": sorted((folder / "adapter.json").read_text() for folder in loaded),
                 },
                 {"X-Amzn-SageMaker-Custom-Attributes": "from=container"},
             )
