@@ -18,13 +18,13 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
 
 from atelier.contracts.clock import Clock
 from atelier.contracts.container import FAILURE_CHARACTERS, ML_ROOT_VARIABLE, MlFolder
 from atelier.contracts.errors import AtelierError, CapacityMissing, ObjectMissing, WaitError
 from infra.local import ml_folder, programs
 from infra.local.checkpoint_sync import CheckpointSync
+from infra.local.faults import Faults
 from infra.local.job_definition import Instances, JobDefinition, read_definition
 from infra.local.job_record import JobRecord, Secondary
 from infra.local.job_store import JobStore
@@ -38,29 +38,6 @@ _PASSING_ERRORS = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM}
 )
 """What a machine that is full or busy says, and may not say a moment later."""
-
-
-class Faults(Protocol):
-    """Where stories and chaos make the training service refuse or fail."""
-
-    def on_create(self, name: str) -> None:
-        """Raise what CreateTrainingJob shall answer, before it is looked at."""
-        ...
-
-    def on_start(self, name: str) -> None:
-        """Raise CapacityMissing to end the job before its hosts start, as SageMaker does."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class NoFaults:
-    """Nothing goes wrong on purpose."""
-
-    def on_create(self, name: str) -> None:
-        """Let it pass."""
-
-    def on_start(self, name: str) -> None:
-        """Let it pass."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

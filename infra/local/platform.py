@@ -31,11 +31,12 @@ from atelier.contracts.container import (
 from atelier.contracts.errors import AtelierError
 from infra.local.endpoint import EndpointHost
 from infra.local.executions import LocalExecutions, PlatformStopping, TaskThreads
+from infra.local.faults import Channel, Event, Faults, NoFaults, Reader
 from infra.local.ledger import SqliteLedger
 from infra.local.notifications import LoggedNotifications
 from infra.local.objects import FileObjects
 from infra.local.programs import Program
-from infra.local.training import Faults, NoFaults, TrainingService, TrainingSettings
+from infra.local.training import TrainingService, TrainingSettings
 from infra.local.upload_forms import hmac_signer
 from tasks.ports import Ports, TaskSettings
 from tasks.table import TASKS
@@ -103,6 +104,7 @@ class LocalPlatform:
         *,
         clock: Clock | None = None,
         faults: Faults | None = None,
+        training_program: Program | None = None,
         on_failure: Callable[[], None] = lambda: None,
     ) -> None:
         """Bind the ports; nothing runs before `start`.
@@ -110,7 +112,8 @@ class LocalPlatform:
         Args:
             settings: where its state lies, and its limits.
             clock: the machine's unless given.
-            faults: what goes wrong on purpose in the training service.
+            faults: what goes wrong on purpose.
+            training_program: what a training job starts instead of the training image's program.
             on_failure: called when a part cannot go on (a full disk, say): end the process and
                 start it again; nothing is lost.
         """
@@ -118,6 +121,7 @@ class LocalPlatform:
         home.mkdir(parents=True, exist_ok=True)
         self.settings = settings
         self._on_failure = on_failure
+        faults = faults or NoFaults()
         self.clock = clock or SystemClock()
         self.secret = read_or_make_secret(home / "secret")
         self.objects = FileObjects(
@@ -130,25 +134,26 @@ class LocalPlatform:
         available = lay_out_base_models(self._base_models)
         self._stop = threading.Event()
         self._queue_changed = threading.Event()
+        wake = faults.deliver(Channel.QUEUE, lambda _: self._queue_changed.set())
         self.ledger = SqliteLedger(
-            home / "ledger.sqlite3", clock=self.clock, queue_listener=self._queue_changed.set
+            home / "ledger.sqlite3", clock=self.clock, queue_listener=partial(wake, {})
         )
         bucket_url = (home / "objects").resolve().as_uri() + "/"
         self.training = TrainingService(
             folder=home / "training",
             logs=home / "logs" / "training",
-            objects=self.objects,
+            objects=faults.objects(self.objects, reader=Reader.TRAINING),
             bucket_urls=(settings.tasks.bucket_url, bucket_url),
-            program=self._program("training_image.program", TRAIN_COMMAND),
+            program=training_program or self._program("training_image.program", TRAIN_COMMAND),
             clock=self.clock,
-            on_event=self._on_training_event,
+            on_event=faults.deliver(Channel.TRAINING, self._on_training_event),
             settings=settings.training,
-            faults=faults or NoFaults(),
+            faults=faults,
         )
         self.endpoint = EndpointHost(
             folder=home / "endpoint",
             log=home / "logs" / "endpoint.log",
-            objects=self.objects,
+            objects=faults.objects(self.objects, reader=Reader.ENDPOINT),
             program=self._program(
                 "serving_image.program", SERVE_COMMAND, {OBJECTS_VARIABLE: bucket_url}
             ),
@@ -165,10 +170,10 @@ class LocalPlatform:
                 machine.name, load(machine.name), substitutions=dict(machine.placeholders)
             )
         self._ended: SimpleQueue[Mapping[str, Any] | None] = SimpleQueue()
-        self.engine.subscribe(self._on_execution_event)
-        self.ports = Ports(
+        self.engine.subscribe(faults.deliver(Channel.EXECUTIONS, self._on_execution_event))
+        ports = Ports(
             ledger=self.ledger,
-            objects=self.objects,
+            objects=faults.objects(self.objects, reader=Reader.TASKS),
             training_jobs=self.training,
             endpoint=self.endpoint,
             notifications=LoggedNotifications(home / "logs" / "notifications.jsonl"),
@@ -176,6 +181,7 @@ class LocalPlatform:
             clock=StoppableClock(self.clock, self._stop),
             settings=replace(settings.tasks, bucket_url=bucket_url, base_models=available),
         )
+        self.ports = faults.ports(ports)
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
@@ -236,11 +242,11 @@ class LocalPlatform:
         except AtelierError:
             log.exception("%s failed; it is tried again within a minute", name)
 
-    def _on_training_event(self, event: Mapping[str, Any]) -> None:
+    def _on_training_event(self, event: Event) -> None:
         """Play EventBridge: hand a training job's event to the settle task."""
         TASKS["Settle"](event["detail"], ports=self.ports)
 
-    def _on_execution_event(self, event: Mapping[str, Any]) -> None:
+    def _on_execution_event(self, event: Event) -> None:
         """Take an onboarding's end down for `_settle_executions`: the engine cannot wait here."""
         detail = event["detail"]
         onboarding = detail["stateMachineArn"].rpartition(":")[2] == "onboarding"

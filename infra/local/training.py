@@ -29,17 +29,16 @@ from atelier.contracts.errors import (
     QuotaExceeded,
     Throttled,
 )
+from infra.local.faults import Faults, NoFaults
 from infra.local.job_definition import Instances, check_job_name, read_definition
 from infra.local.job_record import JobRecord, Secondary, state_change_event
-from infra.local.job_run import Faults, JobRun, NoFaults, Workshop
+from infra.local.job_run import JobRun, Workshop
 from infra.local.job_store import JobFilter, JobStore
 from infra.local.programs import Program, end_strays
 from infra.local.rates import TokenBucket
 from tasks.ports import Objects, TrainingJob
 
 logger = logging.getLogger(__name__)
-
-__all__ = ["Faults", "NoFaults", "TrainingService", "TrainingSettings"]
 
 _TELL_AGAIN_SECONDS = 1.0
 

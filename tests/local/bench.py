@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from atelier.contracts.clock import Clock, SystemClock
+from infra.local.faults import Faults
 from infra.local.job_record import JobRecord
 from infra.local.programs import Program
-from infra.local.training import Faults, TrainingService, TrainingSettings
+from infra.local.training import TrainingService, TrainingSettings
 from tasks.ports import Objects
 
 BUCKET = "s3://atelier/"
