@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from atelier.contracts.base_models import BASE_MODELS
 from atelier.contracts.clock import Clock
+from atelier.contracts.durations import Measurement
 from atelier.contracts.records import (
     Batch,
     BatchState,
@@ -221,6 +222,19 @@ class Ledger(Protocol):
 
     def mark_delivered(self, notification: str, *, at: datetime) -> None:
         """Note a delivery; a second one changes nothing."""
+        ...
+
+    # durations
+
+    def measure(self, measurement: Measurement) -> None:
+        """Keep what an onboarding took, among the newest of its base model and preset.
+
+        The same onboarding counts once, however often it is measured.
+        """
+        ...
+
+    def measurements(self, *, base: str, preset: str) -> Sequence[Measurement]:
+        """Return what the last onboardings took, newest first; at most KEPT_MEASUREMENTS."""
         ...
 
     # dispatch

@@ -7,6 +7,7 @@ no way to failed, before it nothing is announced.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from atelier.contracts import archive, checkpoints, ids, keys
@@ -18,12 +19,14 @@ from atelier.contracts.errors import (
     LedgerContention,
     NotFound,
     ObjectExists,
+    WaitError,
 )
 from atelier.contracts.progress import AdapterPointer
 from atelier.contracts.records import ModelRecord, ModelVersion, RequestRecord
 from atelier.contracts.status import TERMINAL, Stamp, Status
 from tasks.adapter_check import TrainedAdapter, check_adapter, read_card
 from tasks.attempts import read_progress
+from tasks.durations import measurement
 from tasks.endings import WRITES, ended
 from tasks.notices import ready_notice
 from tasks.payload import text
@@ -154,6 +157,17 @@ def _publish(
     return _published(changed.record, ports=ports)
 
 
+def _measure(record: RequestRecord, *, ports: Ports) -> None:
+    """Keep how long it took, for predictions; nobody's model waits for that."""
+    with suppress(WaitError):
+        carried = ports.ledger.requests_of_job(record.job) if record.job else ()
+        company = sum(other.host == record.host for other in carried)
+        progress = read_progress(record, objects=ports.objects)
+        taken = measurement(record, progress, company=max(1, company))
+        if taken is not None:
+            ports.ledger.measure(taken)
+
+
 def _write_version(
     record: RequestRecord, card: AdapterCard, body: bytes, name: str, *, ports: Ports
 ) -> ModelVersion:
@@ -184,7 +198,8 @@ def _stored(record: RequestRecord, *, ports: Ports) -> ModelRecord | None:
 
 
 def _published(record: RequestRecord, *, ports: Ports) -> dict[str, Any]:
-    """Return what the ledger says was published for a request that is ready."""
+    """Return what the ledger says was published for a request that is ready, and measure it."""
+    _measure(record, ports=ports)
     given = record.given
     model = ports.ledger.model(given.owner, given.model)
     version = next(v for v in model.versions if v.version == record.version)

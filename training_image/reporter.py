@@ -40,6 +40,7 @@ class Reporter:
         for task in tasks:
             before = self._earlier(task)
             if before is None:
+                now = self._clock.now()
                 before = Progress(
                     request=task.request,
                     attempt=task.attempt,
@@ -48,7 +49,8 @@ class Reporter:
                     state=TrainingState.WAITING,
                     step=0,
                     steps=task.hyperparameters.steps,
-                    updated_at=self._clock.now(),
+                    updated_at=now,
+                    entered={TrainingState.WAITING.value: now},
                 )
             if not before.state.ended:
                 before = replace(
@@ -67,7 +69,10 @@ class Reporter:
             changes: fields of `Progress`.
         """
         before = self._said[request]
-        after = replace(before, **changes, updated_at=self._clock.now())
+        now = self._clock.now()
+        after = replace(before, **changes, updated_at=now)
+        if after.state is not before.state:
+            after = replace(after, entered={**before.entered, after.state.value: now})
         due = self._written_at.get(request, 0.0) + self._every_seconds
         if after.state is not before.state or self._clock.monotonic_seconds() >= due:
             self._write(after)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -66,6 +67,7 @@ class Progress(Document):
         samples: paths of sample images, in the order of the task's sample prompts.
         adapter: set when done.
         failure: set when failed.
+        entered: when the host entered each state, the last time that it did.
         updated_at: UTC.
     """
 
@@ -86,6 +88,7 @@ class Progress(Document):
     samples: tuple[str, ...] = ()
     adapter: AdapterPointer | None = None
     failure: TrainingFailure | None = None
+    entered: Mapping[str, datetime] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check that the end of a task carries what it left."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from atelier.contracts.clock import Clock, to_iso
+from atelier.contracts.durations import KEPT_MEASUREMENTS, Measurement
 from atelier.contracts.errors import NotFound
 from atelier.contracts.records import (
     Batch,
@@ -245,6 +246,23 @@ class SqliteLedger:
                 "UPDATE outbox SET delivered_at = ? WHERE id = ? AND delivered_at IS NULL",
                 (to_iso(at), notification),
             )
+
+    # durations
+
+    def measure(self, measurement: Measurement) -> None:
+        """Keep what an onboarding took, among the newest of its base model and preset."""
+        with self._database.write() as connection:
+            ledger_rows.store_measurement(connection, measurement)
+
+    def measurements(self, *, base: str, preset: str) -> Sequence[Measurement]:
+        """Return what the last onboardings took, newest first."""
+        with self._database.read() as connection:
+            found = connection.execute(
+                "SELECT document FROM measurements WHERE base = ? AND preset = ? "
+                "ORDER BY measured_at DESC, request DESC LIMIT ?",
+                (base, preset, KEPT_MEASUREMENTS),
+            ).fetchall()
+        return [Measurement.from_json(row["document"]) for row in found]
 
     # dispatch
 

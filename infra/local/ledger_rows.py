@@ -10,6 +10,7 @@ import sqlite3
 
 from atelier.contracts.clock import from_iso, to_iso
 from atelier.contracts.documents import Document
+from atelier.contracts.durations import KEPT_MEASUREMENTS, Measurement
 from atelier.contracts.errors import NotFound
 from atelier.contracts.records import (
     Batch,
@@ -70,6 +71,17 @@ SCHEMA = (
         last_launch_ms INTEGER NOT NULL
     );
     INSERT INTO dispatch VALUES (1, 1, 0, 0)
+    """,
+    """
+    CREATE TABLE measurements (
+        base TEXT NOT NULL,
+        preset TEXT NOT NULL,
+        measured_at TEXT NOT NULL,
+        request TEXT NOT NULL,
+        attempt INTEGER NOT NULL,
+        document TEXT NOT NULL,
+        PRIMARY KEY (base, preset, measured_at, request, attempt)
+    ) WITHOUT ROWID
     """,
 )
 
@@ -147,6 +159,26 @@ def store_notification(connection: sqlite3.Connection, notification: Notificatio
     connection.execute(
         "INSERT INTO outbox VALUES (?, ?, ?, NULL) ON CONFLICT DO NOTHING",
         (notification.id, _text(notification), to_iso(notification.created_at)),
+    )
+
+
+def store_measurement(connection: sqlite3.Connection, measured: Measurement) -> None:
+    """Write a measurement and forget those that are too old to count."""
+    measured = ledger_changes.readable(measured)
+    key = (measured.base, measured.preset)
+    connection.execute(
+        "DELETE FROM measurements WHERE base = ? AND preset = ? AND request = ? AND attempt = ?",
+        (*key, measured.request, measured.attempt),
+    )
+    connection.execute(
+        "INSERT INTO measurements VALUES (?, ?, ?, ?, ?, ?)",
+        (*key, to_iso(measured.at), measured.request, measured.attempt, _text(measured)),
+    )
+    connection.execute(
+        "DELETE FROM measurements WHERE base = ?1 AND preset = ?2 AND (measured_at, request) < "
+        "(SELECT measured_at, request FROM measurements WHERE base = ?1 AND preset = ?2 "
+        "ORDER BY measured_at DESC, request DESC LIMIT 1 OFFSET ?3)",
+        (*key, KEPT_MEASUREMENTS - 1),
     )
 
 

@@ -9,9 +9,10 @@ from itertools import chain, islice
 from typing import Any
 
 from atelier.contracts.clock import Clock, to_iso
+from atelier.contracts.durations import KEPT_MEASUREMENTS, Measurement, Measurements
 from atelier.contracts.errors import NotFound
 from atelier.contracts.records import Batch, BatchState, DispatchState, Notification
-from tasks import ledger_changes
+from tasks import durations, ledger_changes
 from tasks.aws.dynamo import Conflict, Dynamo, Item, put, until_written
 
 DISPATCH: Item = {"item": "dispatch"}
@@ -63,6 +64,25 @@ class ControlTable:
                 self._dynamo.write(put(self._table, item, replacing=found))
 
         until_written(notification, turn)
+
+    # durations
+
+    def measure(self, measurement: Measurement) -> None:
+        """Put a measurement among the newest of its base model and preset: one item of them."""
+        measurement = ledger_changes.readable(measurement)
+        key = _measurements_key(measurement.base, measurement.preset)
+
+        def turn() -> None:
+            found = self._dynamo.get(self._table, key)
+            kept = durations.newest(_measurements(found), measurement, most=KEPT_MEASUREMENTS)
+            item = {**key, "document": Measurements(tuple(kept)).to_json().decode()}
+            self._dynamo.write(put(self._table, item, replacing=found))
+
+        until_written(str(key["item"]), turn)
+
+    def measurements(self, *, base: str, preset: str) -> Sequence[Measurement]:
+        """Return what the last onboardings took, newest first."""
+        return _measurements(self._dynamo.get(self._table, _measurements_key(base, preset)))
 
     # dispatch
 
@@ -167,6 +187,14 @@ class ControlTable:
 
 def _dispatch(item: Item) -> DispatchState:
     return DispatchState(epoch=item["epoch"], doorbell=item["doorbell"])
+
+
+def _measurements_key(base: str, preset: str) -> Item:
+    return {"item": f"measurements#{base}#{preset}"}
+
+
+def _measurements(item: Item | None) -> Sequence[Measurement]:
+    return Measurements.from_json(item["document"]).kept if item else ()
 
 
 def _batch(item: Item) -> tuple[Batch, BatchState]:

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from atelier.contracts.clock import Clock, from_iso, to_iso
+from atelier.contracts.durations import Measurement
 from atelier.contracts.errors import NotFound
 from atelier.contracts.records import (
     Batch,
@@ -227,6 +228,14 @@ class DynamoLedger:
     def mark_delivered(self, notification: str, *, at: datetime) -> None:
         """Note a delivery; a second one changes nothing."""
         self._control.mark_delivered(notification, at=at)
+
+    def measure(self, measurement: Measurement) -> None:
+        """Keep what an onboarding took, among the newest of its base model and preset."""
+        self._control.measure(measurement)
+
+    def measurements(self, *, base: str, preset: str) -> Sequence[Measurement]:
+        """Return what the last onboardings took, newest first."""
+        return self._control.measurements(base=base, preset=preset)
 
     def dispatch_state(self) -> DispatchState:
         """Return the dispatcher's epoch and doorbell."""
