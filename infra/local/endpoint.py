@@ -207,6 +207,10 @@ class EndpointHost:
             disk_bytes=self._disk.used_bytes,
         )
 
+    def pid(self) -> int | None:
+        """Return the model server's process id, or None while none runs."""
+        return self._server.pid
+
     def wait_ready(self, seconds: float) -> bool:
         """Wait until the server is in service; False after `seconds`."""
         return self._server.wait_in_service(seconds) is not None

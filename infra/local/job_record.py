@@ -35,6 +35,7 @@ class Secondary(StrEnum):
     DOWNLOADING = "Downloading"
     TRAINING = "Training"
     UPLOADING = "Uploading"
+    INTERRUPTED = "Interrupted"
     STOPPING = "Stopping"
     COMPLETED = "Completed"
     FAILED = "Failed"
@@ -47,6 +48,7 @@ STATUS_OF: dict[Secondary, JobStatus] = {
     Secondary.DOWNLOADING: JobStatus.IN_PROGRESS,
     Secondary.TRAINING: JobStatus.IN_PROGRESS,
     Secondary.UPLOADING: JobStatus.IN_PROGRESS,
+    Secondary.INTERRUPTED: JobStatus.IN_PROGRESS,
     Secondary.STOPPING: JobStatus.STOPPING,
     Secondary.COMPLETED: JobStatus.COMPLETED,
     Secondary.FAILED: JobStatus.FAILED,
@@ -60,6 +62,7 @@ _MESSAGES: dict[Secondary, str] = {
     Secondary.DOWNLOADING: "Downloading input data and checkpoints",
     Secondary.TRAINING: "Training program is running",
     Secondary.UPLOADING: "Uploading model and output",
+    Secondary.INTERRUPTED: "The instances were lost; the training job begins again",
     Secondary.STOPPING: "Stopping the training job",
     Secondary.COMPLETED: "Training job completed",
     Secondary.FAILED: "Training job failed",
@@ -93,7 +96,9 @@ class JobRecord:
         started_at: its hosts were ready, from here on they are billed.
         ended_at: terminal since then.
         transitions: every secondary status so far, oldest first.
-        retries: how often it began again after an internal error.
+        retries: how often it began again after an internal error. An interruption does not count:
+            instances that were lost, or a platform that went down.
+        ran_seconds: how long its programs ran before an interruption, as far as it is known.
         processes: host → its running program, to find what a crash left.
         model_artifacts: URL of the uploaded model, or empty.
     """
@@ -114,6 +119,7 @@ class JobRecord:
     retries: int = 0
     processes: Mapping[str, ProcessIdentity] | None = None
     model_artifacts: str = ""
+    ran_seconds: float = 0.0
 
     @property
     def status(self) -> JobStatus:

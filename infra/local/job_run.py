@@ -3,7 +3,12 @@
     Starting → Downloading → Training → Uploading → Completed
                                 │   └─ a host fails ──→ Failed
                                 └─ Stopping: SIGTERM, grace, SIGKILL ──→ Stopped, MaxRuntimeExceeded
+                                └─ Interrupted: instances lost, SIGTERM … SIGKILL ──→ Starting
     an internal error: back to Starting while RetryStrategy allows it, else Failed
+
+An interruption is nobody's fault and does not count as a retry: instances that are lost, as spot
+instances are, and a platform that goes down or is killed. The job begins again from its
+checkpoints.
 
 The record in the store is the truth and every change of it is made against what it says then, so
 a stop that comes at any moment is seen. A `JobRun` holds what only a living platform has:
@@ -85,7 +90,8 @@ class JobRun:
     workshop: Workshop
     _hosts: list[_Host] = field(default_factory=list)
     _first_failed: _Host | None = None
-    _runtime_ends: float | None = None
+    _began_at: float | None = None
+    _interrupting: bool = False
     _kill_at: float | None = None
     _next_push: float = 0.0
     _failing_since: float | None = None
@@ -116,8 +122,8 @@ class JobRun:
 
     def interrupted(self, record: JobRecord) -> None:
         """Take up a job that the platform left when it was killed."""
-        if record.secondary is Secondary.TRAINING:
-            self._internal_error("the platform was interrupted while the job ran")
+        if record.secondary in {Secondary.TRAINING, Secondary.INTERRUPTED}:
+            self._begin_again("the platform went down while the job ran")
         elif record.secondary is Secondary.STOPPING:
             self._end(record.stop_as or Secondary.STOPPED)
 
@@ -125,6 +131,10 @@ class JobRun:
         """Send every program SIGTERM because the platform goes down."""
         for host in self._hosts:
             host.program.terminate()
+
+    def lose_instances(self) -> None:
+        """Take the job's instances away, as from a spot job: what runs is asked to leave."""
+        self._interrupting = bool(self._hosts)
 
     def leave(self, *, until: float) -> None:
         """Wait until then for the programs, kill them, save; the record stays as it is."""
@@ -144,6 +154,7 @@ class JobRun:
             Secondary.STARTING: self._start,
             Secondary.DOWNLOADING: self._download,
             Secondary.TRAINING: self._watch,
+            Secondary.INTERRUPTED: self._lost,
             Secondary.STOPPING: self._stop,
             Secondary.UPLOADING: self._upload,
         }
@@ -166,6 +177,7 @@ class JobRun:
         self._kill()
         self._hosts.clear()
         self._first_failed = self._kill_at = None
+        self._interrupting = False
         workshop = self.workshop
         if (workshop.folder / self.name).exists():
             shutil.rmtree(workshop.folder / self.name)
@@ -195,6 +207,7 @@ class JobRun:
                 },
             )
             self._hosts.append(_Host(host, folder, sync, program))
+        self._began_at = workshop.clock.monotonic_seconds()
         processes = {host.name: host.program.identity for host in self._hosts}
         now = workshop.clock.now()
         self._move(
@@ -206,9 +219,12 @@ class JobRun:
         if not self._hosts:
             self._internal_error("its hosts are gone")
             return
+        now = self.workshop.clock.now()
         codes = [host.program.exit_code for host in self._hosts]
         failed = [host for host, code in zip(self._hosts, codes, strict=True) if code]
-        if failed:
+        if self._interrupting and None in codes:
+            self._move(Secondary.TRAINING, lambda job: job.entering(Secondary.INTERRUPTED, at=now))
+        elif failed:
             self._first_failed = self._first_failed or failed[0]
             self._kill()
             self._push(final=True)
@@ -216,12 +232,10 @@ class JobRun:
             self._fail(self._reason(self._first_failed))
         elif all(code == 0 for code in codes):
             self._push(final=True)
-            now = self.workshop.clock.now()
             self._move(Secondary.TRAINING, lambda job: job.entering(Secondary.UPLOADING, at=now))
         else:
             self._push()
             if self._runtime_is_over(record, definition):
-                now = self.workshop.clock.now()
                 self._move(
                     Secondary.TRAINING,
                     lambda job: replace(
@@ -230,17 +244,14 @@ class JobRun:
                     ),
                 )
 
+    def _lost(self, _record: JobRecord, _definition: JobDefinition) -> None:
+        if self._left():
+            self._push(final=True)
+            self._begin_again("the instances were lost")
+
     def _stop(self, record: JobRecord, definition: JobDefinition) -> None:
-        now = self.workshop.clock.monotonic_seconds()
-        if self._running():
-            if self._kill_at is None:
-                self.ask_to_leave()
-                self._kill_at = now + self.workshop.grace_seconds
-            if now >= self._kill_at:
-                self._kill()
-            else:
-                self._push()
-                return
+        if not self._left():
+            return
         self._push(final=True)
         model = self._upload_folders(definition, model=bool(self._hosts))
         self._end(record.stop_as or Secondary.STOPPED, model=model)
@@ -249,6 +260,20 @@ class JobRun:
         self._end(Secondary.COMPLETED, model=self._upload_folders(definition, model=True))
 
     # what the steps are made of
+
+    def _left(self) -> bool:
+        """Ask the programs to leave; tell whether they have, by themselves or after the grace."""
+        now = self.workshop.clock.monotonic_seconds()
+        if not self._running():
+            return True
+        if self._kill_at is None:
+            self.ask_to_leave()
+            self._kill_at = now + self.workshop.grace_seconds
+        if now >= self._kill_at:
+            self._kill()
+            return True
+        self._push()
+        return False
 
     def _move(self, expected: Secondary, change: Callable[[JobRecord], JobRecord]) -> None:
         """Apply a change unless the job has moved meanwhile."""
@@ -281,19 +306,30 @@ class JobRun:
 
     def _internal_error(self, problem: str) -> None:
         """Begin again, as RetryStrategy allows for internal errors, or fail."""
+        self._begin_again(problem, retry=True)
+
+    def _begin_again(self, why: str, *, retry: bool = False) -> None:
+        """Go back to the start, from the checkpoints; a retry only as often as is allowed."""
         self._kill()
         self._hosts.clear()
-        now = self.workshop.clock.now()
+        clock = self.workshop.clock
+        now, ran = clock.now(), 0.0
+        if self._began_at is not None:
+            ran, self._began_at = clock.monotonic_seconds() - self._began_at, None
 
         def change(job: JobRecord) -> JobRecord:
             if job.stop_as is not None:
                 return job.entering(job.stop_as, at=now)
             allowed = job.definition.get("RetryStrategy", {}).get("MaximumRetryAttempts", 0)
-            if job.retries >= allowed:
-                reason = f"InternalServerError: {problem}"[:FAILURE_CHARACTERS]
+            if retry and job.retries >= allowed:
+                reason = f"InternalServerError: {why}"[:FAILURE_CHARACTERS]
                 return replace(job.entering(Secondary.FAILED, at=now), failure_reason=reason)
-            again = job.entering(Secondary.STARTING, at=now, message=f"Again after: {problem}")
-            return replace(again, retries=job.retries + 1, processes=None)
+            return replace(
+                job.entering(Secondary.STARTING, at=now, message=f"Again after: {why}"),
+                retries=job.retries + int(retry),
+                ran_seconds=job.ran_seconds + ran,
+                processes=None,
+            )
 
         self.workshop.store.change(self.name, change)
         self._clear()
@@ -345,20 +381,20 @@ class JobRun:
 
     def _reason(self, host: _Host) -> str:
         text = ml_folder.failure_text(host.folder)
-        code = host.program.exit_code
+        code = host.program.exit_code or 0
+        if code < 0:  # ended by a signal: told as a shell and SageMaker tell it
+            code = 128 - code
         if not text:
             text = f"{host.name} left no /opt/ml/output/failure; see its log"
         ending = f", exit code: {code}"
         return f"AlgorithmError: {text}"[: FAILURE_CHARACTERS - len(ending)] + ending
 
     def _runtime_is_over(self, record: JobRecord, definition: JobDefinition) -> bool:
-        clock = self.workshop.clock
-        now = clock.monotonic_seconds()
-        if self._runtime_ends is None:
-            began = record.started_at or clock.now()
-            used = max(0.0, (clock.now() - began).total_seconds())
-            self._runtime_ends = now + definition.max_runtime_seconds - used
-        return now >= self._runtime_ends
+        # What a platform that was down, or a clock that was set, made of it does not count.
+        if self._began_at is None:
+            return False
+        ran = self.workshop.clock.monotonic_seconds() - self._began_at
+        return record.ran_seconds + ran >= definition.max_runtime_seconds
 
     def _running(self) -> bool:
         return any(host.program.exit_code is None for host in self._hosts)

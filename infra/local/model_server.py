@@ -125,6 +125,12 @@ class ModelServer:
         """It answered its last ping."""
         return self._in_service
 
+    @property
+    def pid(self) -> int | None:
+        """Process id of the server that runs now, or None between two."""
+        running = self._running
+        return None if running is None else running.identity.pid
+
     def wait_in_service(self, seconds: float) -> int | None:
         """Wait until a server is in service; return its generation.
 

@@ -102,6 +102,11 @@ def start(program: Program, *, log: Path, environment: Mapping[str, str]) -> Run
     return RunningProgram(process)
 
 
+def is_running(known: ProcessIdentity) -> bool:
+    """Tell whether this very process still runs; one that got its id later is another."""
+    return bool(known.started) and _start_of(known.pid) == known.started
+
+
 def end_strays(processes: Iterable[ProcessIdentity], *, variable: str, folder: Path) -> None:
     """Kill what an earlier platform left running.
 
@@ -109,7 +114,7 @@ def end_strays(processes: Iterable[ProcessIdentity], *, variable: str, folder: P
     says that `variable` is a path below `folder`.
     """
     for known in processes:
-        if known.started and _start_of(known.pid) == known.started:
+        if is_running(known):
             _kill_group(known.pid)
     beginning = f"{variable}={folder}/".encode()
     for entry in _PROC.glob("[0-9]*/environ"):

@@ -2,8 +2,8 @@
 
 It answers CreateTrainingJob, DescribeTrainingJob, StopTrainingJob and ListTrainingJobs with the
 account's limits, and one supervisor drives every job (`job_run.py`). The children die with the
-platform: jobs that ran then begin again from their checkpoints if their RetryStrategy allows it,
-or fail with InternalServerError, exactly as when SageMaker loses an instance.
+platform: jobs that ran then begin again from their checkpoints, exactly as when SageMaker loses the
+instances of a spot job. That is nobody's fault and does not count as a retry.
 
 Source: sagemaker/latest/dg `your-algorithms-training-algo-running-container`;
 general/latest/gr `sagemaker` for the limits.
@@ -17,6 +17,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 from atelier.contracts.clock import Clock
@@ -34,7 +35,7 @@ from infra.local.job_definition import Instances, check_job_name, read_definitio
 from infra.local.job_record import JobRecord, Secondary, state_change_event
 from infra.local.job_run import JobRun, Workshop
 from infra.local.job_store import JobFilter, JobStore
-from infra.local.programs import Program, end_strays
+from infra.local.programs import Program, end_strays, is_running
 from infra.local.rates import TokenBucket
 from tasks.ports import Objects, TrainingJob
 
@@ -142,6 +143,7 @@ class TrainingService:
             )
         }
         self._runs: dict[str, JobRun] = {}
+        self._lost: SimpleQueue[str] = SimpleQueue()
         self._wake = threading.Event()
         self._tell_at = 0.0
 
@@ -223,6 +225,30 @@ class TrainingService:
         """Return the ARN of a training job."""
         return f"arn:aws:sagemaker:{self._region}:{self._account}:training-job/{name.lower()}"
 
+    # what happens to machines
+
+    def interrupt(self, job: str) -> None:
+        """Take a running job's instances away, as spot instances are lost.
+
+        Its programs get SIGTERM, a grace, SIGKILL; then it begins again from its checkpoints.
+        Nothing happens to a job whose programs do not run.
+
+        Raises:
+            NotFound: there is none of that name.
+        """
+        self._store.read(check_job_name(job))
+        self._lost.put(job)
+        self._wake.set()
+
+    def running(self) -> Sequence[tuple[str, str, int]]:
+        """Return (job, host, process id) of every program that runs now."""
+        return [
+            (job.name, host, identity.pid)
+            for job in self._store.open()
+            for host, identity in (job.processes or {}).items()
+            if is_running(identity)
+        ]
+
     # the supervisor
 
     def recover(self) -> None:
@@ -261,6 +287,9 @@ class TrainingService:
             record.name: self._runs.get(record.name) or JobRun(record.name, self._workshop)
             for record in records
         }
+        while not self._lost.empty():
+            if (run := self._runs.get(self._lost.get())) is not None:
+                run.lose_instances()
         for record in records:
             try:
                 self._runs[record.name].advance(record)

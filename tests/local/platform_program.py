@@ -1,4 +1,4 @@
-"""A platform with nothing but a training service, to be killed: `python -m … <folder> <job>`."""
+"""A platform with nothing but a training service, to be killed: `python -m … <folder>`."""
 
 import sys
 import threading
@@ -10,7 +10,7 @@ from infra.local.upload_forms import hmac_signer
 from tests.local.bench import TrainingBench, definition
 
 
-def main(folder: Path, retries: int) -> None:
+def main(folder: Path) -> None:
     objects = FileObjects(
         folder / "objects",
         clock=SystemClock(),
@@ -19,10 +19,9 @@ def main(folder: Path, retries: int) -> None:
     )
     service = TrainingBench(folder, objects).service((folder / "body.py").read_text())
     service.recover()
-    more = {"RetryStrategy": {"MaximumRetryAttempts": retries}} if retries else {}
-    service.create(definition(**more))
+    service.create(definition())
     service.serve(threading.Event())
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]))

@@ -194,7 +194,7 @@ def test_a_failed_host_ends_the_others_and_keeps_what_all_of_them_checkpointed(
 
 def test_a_program_that_is_killed_fails_the_job_with_the_signal(bench: TrainingBench):
     record = bench.run("os.kill(os.getpid(), signal.SIGKILL)")
-    assert record.failure_reason.endswith("exit code: -9")
+    assert record.failure_reason.endswith(", exit code: 137")
 
 
 def test_a_program_that_cannot_be_started_fails_the_job(bench: TrainingBench):

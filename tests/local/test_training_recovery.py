@@ -1,13 +1,17 @@
 """What becomes of jobs when the platform is killed, goes down, or its storage fails."""
 
+import os
+import signal
 import subprocess
 import sys
+import textwrap
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from atelier.contracts.clock import ManualClock
+from atelier.contracts.errors import NotFound
 from infra.local.job_record import JobStatus, Secondary
 from infra.local.programs import ProcessIdentity
 from tests.local.bench import QUICK, TrainingBench, definition, finish, turns_until, until
@@ -27,11 +31,11 @@ COUNT_STARTS = """
 """
 
 
-def kill_platform_while_it_trains(bench: TrainingBench, body: str, *, retries: int = 0) -> str:
+def kill_platform_while_it_trains(bench: TrainingBench, body: str) -> str:
     """Run a job on a platform of its own, kill that with SIGKILL; return the program's pid."""
     (bench.folder / "body.py").write_text(body)
     platform = subprocess.Popen(
-        [sys.executable, "-m", "tests.local.platform_program", str(bench.folder), str(retries)],
+        [sys.executable, "-m", "tests.local.platform_program", str(bench.folder)],
         cwd=REPOSITORY,
     )
     pid = "checkpoints/job-1/pid"
@@ -46,25 +50,103 @@ def test_programs_die_with_the_platform(bench: TrainingBench):
     turns_until(lambda: None, lambda: not is_running(pid))
 
 
-def test_a_job_that_ran_when_the_platform_was_killed_fails_with_an_internal_error(
+def test_a_job_that_ran_when_the_platform_was_killed_begins_again_from_its_checkpoints(
     bench: TrainingBench,
 ):
     kill_platform_while_it_trains(bench, COUNT_STARTS)
-    service = bench.service(COUNT_STARTS)
-    service.recover()
-    record = service.describe_record("job-1")
-    assert record.status is JobStatus.FAILED
-    assert record.failure_reason.startswith("InternalServerError: the platform was interrupted")
-
-
-def test_with_a_retry_strategy_it_begins_again_from_its_checkpoints(bench: TrainingBench):
-    kill_platform_while_it_trains(bench, COUNT_STARTS, retries=1)
     service = bench.service(COUNT_STARTS)
     service.recover()
     record = finish(service)
     assert record.status is JobStatus.COMPLETED
     assert bench.objects.read("checkpoints/job-1/starts") == b"xx"
     assert [step.status.value for step in record.transitions].count("Starting") == 2
+    assert record.retries == 0
+
+
+def test_a_platform_that_is_killed_again_and_again_is_nobodys_fault(bench: TrainingBench):
+    service = bench.service("save('ready'); time.sleep(600)")
+    service.create(definition())
+    for _ in range(5):
+        train(service)
+        service = bench.service("save('ready'); time.sleep(600)")
+        service.recover()
+    again = bench.service("")
+    again.recover()
+    record = finish(again)
+    assert (record.status, record.retries) == (JobStatus.COMPLETED, 0)
+
+
+def test_the_time_in_which_no_platform_ran_is_no_run_time(bench: TrainingBench):
+    clock = ManualClock()
+    service = bench.service("time.sleep(600)", clock=clock)
+    service.create(definition())
+    until(service, lambda: service.describe_record("job-1").secondary is Secondary.TRAINING)
+    clock.advance(7200)
+    service = bench.service("", clock=clock)
+    service.recover()
+    assert finish(service).status is JobStatus.COMPLETED
+
+
+def test_a_job_that_loses_its_instances_saves_and_begins_again_without_a_retry(
+    bench: TrainingBench,
+):
+    body = "if (ML / 'checkpoints/state').exists(): sys.exit(0)\n" + textwrap.dedent(SAVE_AND_LEAVE)
+    service = bench.service(body)
+    service.create(definition())
+    until(service, lambda: bench.objects.info("checkpoints/job-1/ready") is not None)
+    service.interrupt("job-1")
+    record = finish(service)
+    assert (record.status, record.retries) == (JobStatus.COMPLETED, 0)
+    stages = [step.status.value for step in record.transitions]
+    assert stages.count("Interrupted") == 1
+    assert stages.count("Training") == 2
+    assert bench.objects.read("checkpoints/job-1/state") == b"saved"
+
+
+def test_a_program_that_outlives_the_loss_of_its_instance_is_killed(bench: TrainingBench):
+    body = """
+    if (ML / "checkpoints/pid").exists(): sys.exit(0)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    save("pid", str(os.getpid()))
+    time.sleep(600)
+    """
+    service = bench.service(body, settings=replace(QUICK, grace_seconds=0.05))
+    service.create(definition())
+    until(service, lambda: bench.objects.info("checkpoints/job-1/pid") is not None)
+    service.interrupt("job-1")
+    assert finish(service).status is JobStatus.COMPLETED
+
+
+def test_instances_of_a_job_that_does_not_run_cannot_be_lost(bench: TrainingBench):
+    service = bench.service("")
+    service.create(definition())
+    service.interrupt("job-1")
+    assert [step.status.value for step in finish(service).transitions].count("Interrupted") == 0
+    service.interrupt("job-1")
+    with pytest.raises(NotFound):
+        service.interrupt("job-2")
+
+
+def test_what_runs_is_told_by_job_host_and_process(bench: TrainingBench):
+    service = bench.service("save('pid', str(os.getpid())); time.sleep(600)")
+    service.create(definition())
+    assert service.running() == []
+    until(service, lambda: bench.objects.info("checkpoints/job-1/pid") is not None)
+    pid = int(bench.objects.read("checkpoints/job-1/pid"))
+    assert service.running() == [("job-1", "algo-1", pid)]
+
+
+def test_a_program_that_is_killed_from_outside_fails_its_job_with_exit_code_137(
+    bench: TrainingBench,
+):
+    service = bench.service("save('ready'); time.sleep(600)")
+    service.create(definition())
+    until(service, lambda: bench.objects.info("checkpoints/job-1/ready") is not None)
+    [(_, _, pid)] = service.running()
+    os.kill(pid, signal.SIGKILL)
+    reason = finish(service).failure_reason
+    assert reason.startswith("AlgorithmError: ")
+    assert reason.endswith(", exit code: 137")
 
 
 def test_what_a_killed_program_started_is_ended_at_the_next_start(bench: TrainingBench):
@@ -91,6 +173,10 @@ def test_a_process_that_got_a_recorded_id_later_is_left_alone(bench: TrainingBen
     bench.service("").recover()
     assert bystander.poll() is None
     bystander.communicate(b"\n")
+
+
+def train(service) -> None:
+    until(service, lambda: service.describe_record("job-1").secondary is Secondary.TRAINING)
 
 
 def pretend(service, **changes) -> None:
