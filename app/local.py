@@ -17,6 +17,7 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
@@ -123,8 +124,15 @@ def hold(home: Path) -> IO[bytes]:
     return lock
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the platform until SIGTERM or SIGINT."""
+def main(
+    arguments: list[str] | None = None, *, build: Callable[..., LocalPlatform] = LocalPlatform
+) -> int:
+    """Run the platform until SIGTERM or SIGINT.
+
+    Args:
+        arguments: the command line; the process's own unless given.
+        build: makes the platform from its settings and `on_failure`; chaos makes a faulty one.
+    """
     parser = argparse.ArgumentParser(prog="python -m app.local", description=__doc__)
     parser.add_argument("--home", type=Path, default=Path(".atelier"), help="folder of all state")
     parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="port of the API; 0: any")
@@ -146,7 +154,7 @@ def main(arguments: list[str] | None = None) -> int:
         failed.set()
         stop.set()
 
-    platform = LocalPlatform(
+    platform = build(
         LocalSettings(home=given.home, upload_url=api_url + UPLOADS_PATH),
         on_failure=on_failure,
     )

@@ -21,7 +21,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from atelier.contracts.base_models import BASE_MODELS
-from atelier.contracts.clock import Clock, SystemClock
+from atelier.contracts.clock import Clock
 from atelier.contracts.container import (
     BASE_MODELS_VARIABLE,
     OBJECTS_VARIABLE,
@@ -36,6 +36,7 @@ from infra.local.ledger import SqliteLedger
 from infra.local.notifications import LoggedNotifications
 from infra.local.objects import FileObjects
 from infra.local.programs import Program
+from infra.local.time_mark import MARK_FILE, TimeMark, steady_clock
 from infra.local.training import TrainingService, TrainingSettings
 from infra.local.upload_forms import hmac_signer
 from tasks.ports import Ports, TaskSettings
@@ -60,6 +61,7 @@ class LocalSettings:
         tasks: settings of the tasks; `bucket_url` and `base_models` are set from home.
         training: settings of the training service.
         threads: CPU threads of each program.
+        serving: environment of the model server on top of its own, such as `ATELIER_SERVE_SLOTS`.
     """
 
     home: Path
@@ -67,6 +69,7 @@ class LocalSettings:
     tasks: TaskSettings = field(default_factory=lambda: TaskSettings(most_wait_seconds=60))
     training: TrainingSettings = field(default_factory=TrainingSettings)
     threads: int = field(default_factory=lambda: min(os.cpu_count() or 1, 4))
+    serving: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +114,7 @@ class LocalPlatform:
 
         Args:
             settings: where its state lies, and its limits.
-            clock: the machine's unless given.
+            clock: unless given, the machine's, steadied: it goes on from the home's time mark.
             faults: what goes wrong on purpose.
             training_program: what a training job starts instead of the training image's program.
             on_failure: called when a part cannot go on (a full disk, say): end the process and
@@ -122,7 +125,8 @@ class LocalPlatform:
         self.settings = settings
         self._on_failure = on_failure
         faults = faults or NoFaults()
-        self.clock = clock or SystemClock()
+        self._time_mark = TimeMark(home / MARK_FILE)
+        self.clock = clock or steady_clock(self._time_mark)
         self.secret = read_or_make_secret(home / "secret")
         self.objects = FileObjects(
             home / "objects",
@@ -155,7 +159,9 @@ class LocalPlatform:
             log=home / "logs" / "endpoint.log",
             objects=faults.objects(self.objects, reader=Reader.ENDPOINT),
             program=self._program(
-                "serving_image.program", SERVE_COMMAND, {OBJECTS_VARIABLE: bucket_url}
+                "serving_image.program",
+                SERVE_COMMAND,
+                {OBJECTS_VARIABLE: bucket_url, **settings.serving},
             ),
             clock=self.clock,
         )
