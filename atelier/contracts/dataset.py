@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
 
 from atelier.contracts import ids, keys
 from atelier.contracts.consent import Consent
@@ -37,12 +40,22 @@ class UploadedPhoto:
 
 @dataclass(frozen=True, slots=True)
 class UploadComplete(Document):
-    """`_complete.json`: written last, it closes an upload set and names what is in it."""
+    """`_complete.json`: written last, it closes an upload set and names what is in it.
+
+    Attributes:
+        photos: what is in the set.
+        consent: who allowed its use.
+        onboarding: an onboarding to start from the set at once, as its input without `photos` and
+            `consent`; None to start none. Whoever reads it checks it (`atelier.contracts.request`).
+    """
 
     SCHEMA = "atelier.upload-complete"
+    VERSION = 2
+    NEW_FIELDS = MappingProxyType({2: frozenset({"onboarding"})})
 
     photos: tuple[UploadedPhoto, ...]
     consent: Consent
+    onboarding: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         """Check that names are unique."""

@@ -8,15 +8,18 @@ a new version, never by a silent extra field.
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import enum
 import hashlib
 import json
 import math
 import types
 import typing
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, ClassVar, Self, TypeVar, Union, cast, get_args, get_origin
 
 from atelier.contracts.clock import from_iso, to_iso
@@ -25,6 +28,10 @@ T = TypeVar("T")
 
 MAX_DOCUMENT_BYTES = 8 * 1024 * 1024
 MAX_DEPTH = 32
+MOST_SHOWN = 60
+"""Characters of a stranger's text that an error repeats."""
+MOST_NAMED = 5
+"""Names of a stranger's that an error repeats."""
 
 
 class DocumentError(ValueError):
@@ -41,12 +48,14 @@ class Document:
     """Base of every document: mix into a frozen dataclass and set `SCHEMA`.
 
     The written form is the dataclass's fields plus `schema`, which reads `<SCHEMA>/<VERSION>`; no
-    field may have that name.
+    field may have that name. A version adds fields with a default, and names them in `NEW_FIELDS`.
     """
 
     __slots__ = ()
     SCHEMA: ClassVar[str]
     VERSION: ClassVar[int] = 1
+    NEW_FIELDS: ClassVar[Mapping[int, frozenset[str]]] = MappingProxyType({})
+    """Version → fields that came with it. Older versions are read, and may not have them."""
 
     @classmethod
     def schema_name(cls) -> str:
@@ -74,11 +83,20 @@ class Document:
         """
         if not isinstance(given, Mapping):
             raise DocumentError("$", f"expected an object, found {_name(given)}")
-        if given.get("schema") != cls.schema_name():
-            raise DocumentError(
-                "$.schema", f"expected {cls.schema_name()!r}, found {_name(given.get('schema'))}"
-            )
+        version = cls._version_of(given.get("schema"))
+        for number, names in cls.NEW_FIELDS.items():
+            if version < number and (early := sorted(names & set(given))):
+                raise DocumentError(
+                    f"$.{early[0]}", f"belongs to {cls.SCHEMA}/{number}, found in /{version}"
+                )
         return decode(cls, {k: v for k, v in given.items() if k != "schema"})
+
+    @classmethod
+    def _version_of(cls, schema: object) -> int:
+        for number in (cls.VERSION, *(n - 1 for n in sorted(cls.NEW_FIELDS, reverse=True))):
+            if schema == f"{cls.SCHEMA}/{number}":
+                return number
+        raise DocumentError("$.schema", f"expected {cls.schema_name()!r}, found {_name(schema)}")
 
     @classmethod
     def from_json(cls, text: bytes | str, *, max_bytes: int = MAX_DOCUMENT_BYTES) -> Self:
@@ -266,7 +284,7 @@ def _decode_enum(kind: type[enum.Enum], given: object, where: str) -> enum.Enum:
         return kind(given)
     except ValueError as problem:
         allowed = [member.value for member in kind]
-        raise DocumentError(where, f"expected one of {allowed}, found {given!r}") from problem
+        raise DocumentError(where, f"expected one of {allowed}, found {_name(given)}") from problem
 
 
 def _decode_dataclass(kind: Any, given: object, where: str, depth: int) -> object:
@@ -275,7 +293,11 @@ def _decode_dataclass(kind: Any, given: object, where: str, depth: int) -> objec
     hints = _hints(kind)
     fields = {f.name: f for f in dataclasses.fields(kind)}
     if unknown := sorted(set(mapping) - set(fields)):
-        raise DocumentError(where, f"unknown fields {unknown}; allowed are {sorted(fields)}")
+        near = difflib.get_close_matches(unknown[0][:MOST_SHOWN], fields, n=1)
+        meant = f"did you mean {near[0]}? " if near else ""
+        raise DocumentError(
+            where, f"unknown fields {_names(unknown)}; {meant}allowed are {sorted(fields)}"
+        )
     values: dict[str, object] = {}
     for name, field in fields.items():
         if name in mapping:
@@ -313,20 +335,30 @@ def _expect(holds: bool, where: str, what: str, found: object) -> None:  # noqa:
 
 def _name(value: object) -> str:
     if value is None or isinstance(value, bool | int | float):
-        return repr(value)
+        return _short(repr(value))
     if isinstance(value, str):
-        return repr(value if len(value) <= 60 else value[:57] + "...")
+        return repr(_short(value))
     if isinstance(value, Mapping):
         return "an object"
     return "a list" if isinstance(value, list | tuple) else type(value).__name__
 
 
+def _names(names: list[str]) -> str:
+    more = f" and {len(names) - MOST_NAMED:,} more" if len(names) > MOST_NAMED else ""
+    return f"{[_short(name) for name in names[:MOST_NAMED]]}{more}"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= MOST_SHOWN else text[: MOST_SHOWN - 3] + "..."
+
+
 def _unique_pairs(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    keys = [k for k, _ in pairs]
-    if len(keys) != len(set(keys)):
-        twice = sorted({k for k in keys if keys.count(k) > 1})
-        raise DocumentError("$", f"keys stand twice: {twice}")
-    return dict(pairs)
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        counts = Counter(name for name, _ in pairs)
+        twice = sorted(name for name, count in counts.items() if count > 1)
+        raise DocumentError("$", f"keys stand twice: {_names(twice)}")
+    return found
 
 
 def _refuse_constant(name: str) -> object:

@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atelier.contracts.clock import Clock, ManualClock, SystemClock, from_iso, to_iso
+from atelier.contracts.clock import (
+    Clock,
+    ManualClock,
+    SteadyClock,
+    SystemClock,
+    boot_seconds,
+    from_iso,
+    to_iso,
+)
 from tests.contract_documents.drawing import moments
 
 
@@ -41,7 +49,7 @@ def test_a_time_is_read_with_any_offset_and_fraction_and_becomes_utc(text, momen
     "text",
     [
         "", "now", "2026-13-01T00:00:00Z", "2026-01-01T00:00:00", "2026-01-01", "1735689600", "Z",
-        "0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "2026-01-01T00:00:00.5", "\x00",
+        "0001-01-01T00:00:00+23:59", "2026-01-01T05555555555555550:00Z", "9999-12-31T23:59:59-23:59", "2026-01-01T00:00:00.5", "\x00",
     ],
     ids=repr,
 )  # fmt: skip
@@ -97,3 +105,89 @@ def test_the_machines_clock_is_aware_and_its_durations_never_negative():
 
     assert clock.now().tzinfo is UTC
     assert clock.monotonic_seconds() >= before
+
+
+class Machine:
+    """A machine whose clock people set, and that also just lives on."""
+
+    def __init__(self) -> None:
+        self.wall = datetime(2026, 1, 1, tzinfo=UTC)
+        self.alive_seconds = 1000.0
+        self.kept: list[datetime] = []
+
+    def live(self, seconds: float) -> None:
+        self.wall += timedelta(seconds=seconds)
+        self.alive_seconds += seconds
+
+    def set_clock(self, seconds: float) -> None:
+        self.wall += timedelta(seconds=seconds)
+
+    def start(self) -> SteadyClock:
+        return SteadyClock(
+            earliest=max(self.kept, default=None),
+            keep=self.kept.append,
+            machine=lambda: self.wall,
+            elapsed=lambda: self.alive_seconds,
+        )
+
+
+jumps = st.floats(-1e8, 1e8)
+pauses = st.floats(0, 1e6)
+happenings = st.lists(
+    st.one_of(
+        st.tuples(st.just("live"), pauses),
+        st.tuples(st.just("set_clock"), jumps),
+        st.tuples(st.just("start"), pauses),
+    ),
+    max_size=30,
+)
+
+
+@given(happenings)
+def test_steady_time_never_goes_back_whoever_sets_the_clock_and_however_often_it_is_started(
+    happened,
+):
+    machine = Machine()
+    clock = machine.start()
+    latest = clock.now()
+    for what, seconds in happened:
+        if what == "start":
+            machine.live(seconds)
+            clock = machine.start()
+        else:
+            getattr(machine, what)(seconds)
+        assert clock.now() >= latest
+        latest = clock.now()
+
+
+@given(st.lists(st.tuples(pauses, jumps), max_size=20))
+def test_steady_time_goes_on_by_what_went_by_and_by_nothing_else(happened):
+    machine = Machine()
+    clock = machine.start()
+    began = clock.now()
+    for seconds, jump in happened:
+        machine.live(seconds)
+        machine.set_clock(jump)
+    gone = sum(seconds for seconds, _ in happened)
+    assert abs((clock.now() - began).total_seconds() - gone) < 1e-3 * max(1, len(happened))
+
+
+def test_a_steady_clock_tells_how_far_it_is_from_the_machines():
+    machine = Machine()
+    clock = machine.start()
+    assert clock.ahead_seconds() == 0
+    machine.set_clock(-3600)
+    assert clock.ahead_seconds() == 3600
+    assert machine.start().ahead_seconds() == 3600
+    machine.set_clock(7200)
+    assert machine.start().ahead_seconds() == 0
+
+
+def test_a_steady_clock_of_this_machine_begins_with_its_time():
+    clock: Clock = SteadyClock()
+    before, monotonic = SystemClock().now(), clock.monotonic_seconds()
+    assert abs(clock.now() - before) < timedelta(seconds=5)
+    alive = boot_seconds()
+    clock.sleep(0.001)
+    assert boot_seconds() > alive
+    assert clock.monotonic_seconds() > monotonic

@@ -64,7 +64,20 @@ def test_a_document_is_frozen_and_has_no_field_called_schema(kind):
     assert kind.__dataclass_params__.frozen
     assert "schema" not in {field.name for field in dataclasses.fields(kind)}
     assert kind.SCHEMA.startswith("atelier.")
-    assert kind.VERSION == 1
+    assert kind.VERSION == max(kind.NEW_FIELDS, default=1)
+
+
+@by_name
+@quick
+@drawn
+def test_an_older_version_is_read_with_defaults_and_without_the_fields_that_came_later(kind, data):
+    document = data.draw(DOCUMENTS[kind]).to_dict()
+    for version, names in kind.NEW_FIELDS.items():
+        older = document | {"schema": f"{kind.SCHEMA}/{version - 1}"}
+        with pytest.raises(DocumentError, match=f"belongs to {kind.SCHEMA}/{version}"):
+            kind.from_dict(older)
+        read = kind.from_dict({k: v for k, v in older.items() if k not in names})
+        assert all(getattr(read, name) is None for name in names)
 
 
 # round trips
@@ -159,7 +172,15 @@ def test_a_document_with_an_unknown_field_is_refused_and_told_what_is_known(kind
 def test_a_document_is_never_read_as_another_or_as_another_version(kind, data):
     written = data.draw(DOCUMENTS[kind]).to_dict()
 
-    for schema in (None, 1, kind.SCHEMA, f"{kind.SCHEMA}/2", "atelier.other/1", [], {}):
+    for schema in (
+        None,
+        1,
+        kind.SCHEMA,
+        f"{kind.SCHEMA}/{kind.VERSION + 1}",
+        "atelier.other/1",
+        [],
+        {},
+    ):
         with pytest.raises(DocumentError) as caught:
             kind.from_dict({**written, "schema": schema})
         assert caught.value.where == "$.schema"
