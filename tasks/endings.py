@@ -35,12 +35,13 @@ JOB_ATTEMPT = 1
 def due(record: RequestRecord) -> datetime:
     """Return when the request must be done.
 
-    A person may retry after the deadline; the request then has as long again as at first.
+    A person may retry after the deadline; the request then has as long again as at first, however
+    often its training is lost in that time.
     """
-    queued = record.entered.get(Status.QUEUED.value, record.created_at)
-    if queued < record.given.deadline:
-        return record.given.deadline
-    return queued + (record.given.deadline - record.given.created_at)
+    given = record.given
+    if record.retried_at is None or record.retried_at < given.deadline:
+        return given.deadline
+    return record.retried_at + (given.deadline - given.created_at)
 
 
 def overdue(record: RequestRecord, *, now: datetime) -> DeadlinePassed | None:

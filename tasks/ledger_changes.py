@@ -22,7 +22,10 @@ D = TypeVar("D", bound=Document)
 MAX_ITEM_BYTES = 380_000
 """DynamoDB holds 400 KB an item, names and indexed attributes included; kept everywhere."""
 
-KEPT = frozenset({"given", "attempt", "status", "job", "entered", "created_at", "updated_at"})
+KEPT = frozenset(
+    {"given", "attempt", "status", "job", "entered", "created_at", "updated_at"}
+    | {"retried_at", "untold"}
+)
 """Fields of a request that come from its stamp or that the ledger keeps; no change names them."""
 CHANGEABLE = frozenset(field.name for field in fields(RequestRecord)) - KEPT
 
@@ -35,11 +38,22 @@ FORGOTTEN: Mapping[str, Any] = {
     "step": 0,
     "loss": None,
     "eta_seconds": None,
+    "looks": 0,
+    "look_at": None,
     "job_outcome": None,
     "job_reason": "",
     "failure": None,
+    "company_seconds": 0.0,
+    "redrives": 0,
+    "redriven_at": None,
 }
 """What a new attempt starts without: it all spoke of the attempt before."""
+
+UNTOLD = frozenset({Status.FAILED, Status.CANCELLED})
+"""Ends that a waiting state or a training job has to be told of."""
+
+MOST_AHEAD_MS = 60_000
+"""A launch slot further ahead than this was reserved before the clock was set back."""
 
 BATCH_MOVES = frozenset(
     {
@@ -148,10 +162,35 @@ def retried(row: Row, execution: str, *, now: datetime) -> Decided:
         return Decided(Verdict.SAME, row)
     if record.status not in {Status.FAILED, Status.CANCELLED} or record.execution == execution:
         return Decided(Verdict.STALE, row)
-    changes = {"execution": execution, "lone_failures": 0}
-    return Decided(
-        Verdict.APPLIES, _moved(row, Stamp(record.attempt + 1, Status.QUEUED), changes, now)
-    )
+    changes = {"execution": execution, "lone_failures": 0, "interruptions": 0, "alone": False}
+    again = _moved(row, Stamp(record.attempt + 1, Status.QUEUED), changes, now)
+    return Decided(Verdict.APPLIES, _row(replace(again.record, retried_at=now), again.place))
+
+
+def told(row: Row, attempt: int, *, now: datetime) -> Decided:
+    """Note that everybody who works on an ended request was told."""
+    record = row.record
+    if record.attempt != attempt or record.status not in TERMINAL:
+        return Decided(Verdict.STALE, row)
+    if not record.untold:
+        return Decided(Verdict.SAME, row)
+    return Decided(Verdict.APPLIES, _row(replace(record, untold=False, updated_at=now), row.place))
+
+
+def unfinished(record: RequestRecord) -> bool:
+    """Return whether something remains to be done for a request: it lives, or is to be told."""
+    return record.status not in TERMINAL or record.untold
+
+
+def next_launch_ms(last_ms: int, *, now_ms: int, interval_ms: int) -> int:
+    """Return the next launch slot after the last one that was reserved.
+
+    Slots are `interval_ms` apart and never in the past. A last slot further ahead than anybody
+    reserves means that the clock was set back: slots begin anew from now.
+    """
+    if last_ms - now_ms > max(MOST_AHEAD_MS, 2 * interval_ms):
+        return now_ms
+    return max(now_ms, last_ms + interval_ms)
 
 
 def published(
@@ -208,6 +247,7 @@ def _moved(row: Row, stamp: Stamp, changes: Mapping[str, Any], now: datetime) ->
         "job": stamp.job or record.job,
         "entered": entered,
         "updated_at": now,
+        "untold": stamp.status in UNTOLD,
     }
     return _row(_set(record, {"queued_at": None, **changes, **fixed}), row.place)
 

@@ -169,6 +169,28 @@ class Ledger(Protocol):
         """Return a page of a tenant's requests, newest first, and the next page's cursor."""
         ...
 
+    def scan_requests(
+        self, *, unfinished: bool, cursor: str | None = None, limit: int = 50
+    ) -> tuple[Sequence[RequestRecord], str | None]:
+        """Return a page of all tenants' requests in no order, and the next page's cursor.
+
+        Unfinished are those that live, and those whose end not everybody was told of
+        (`mark_told`); what is finished costs nothing then. Whoever is there from the first page to
+        the last is seen; nobody is seen twice by following the cursors.
+
+        Raises:
+            InvalidRequest: the cursor is none of ours, or `limit` is below 1.
+        """
+        ...
+
+    def mark_told(self, request: str, *, attempt: int) -> Changed:
+        """Note that everybody who works on an ended request was told.
+
+        Raises:
+            NotFound: there is no such request.
+        """
+        ...
+
     def requests_of_job(self, job: str) -> Sequence[RequestRecord]:
         """Return the requests that a training job carries or carried last."""
         ...
@@ -216,8 +238,14 @@ class Ledger(Protocol):
 
     # outbox
 
-    def undelivered(self, *, limit: int) -> Sequence[Notification]:
-        """Return notifications that nobody delivered yet, oldest first."""
+    def undelivered(
+        self, *, limit: int, after: Notification | None = None
+    ) -> Sequence[Notification]:
+        """Return notifications that nobody delivered yet, oldest first; those behind `after`."""
+        ...
+
+    def notification(self, notification: str) -> tuple[Notification, datetime | None] | None:
+        """Return a notification and when it was delivered, or None when there is none."""
         ...
 
     def mark_delivered(self, notification: str, *, at: datetime) -> None:
@@ -252,7 +280,10 @@ class Ledger(Protocol):
         ...
 
     def reserve_launch(self, *, interval_seconds: float) -> datetime:
-        """Reserve the next launch slot; slots are at least `interval_seconds` apart, in UTC."""
+        """Reserve the next launch slot; slots are at least `interval_seconds` apart, in UTC.
+
+        A slot far in the future was reserved before the clock was set back: slots then begin anew.
+        """
         ...
 
     def create_batch(self, batch: Batch) -> tuple[Batch, BatchState]:

@@ -12,7 +12,8 @@
     │   ├── StoppedError           somebody or a limit ended it on purpose
     │   │   ├── Cancelled
     │   │   ├── DeadlinePassed
-    │   │   └── OwnerErased
+    │   │   ├── OwnerErased
+    │   │   └── InterruptedTooOften
     │   └── DefectError            the work itself fails, however often it is tried
     │       ├── PoisonousTask
     │       └── AdapterRejected
@@ -157,6 +158,12 @@ class OwnerErased(StoppedError):
     do = "Nothing remains to be done; an erased person can be onboarded anew."
 
 
+class InterruptedTooOften(StoppedError):
+    """Its training was interrupted as often as is allowed, through nobody's fault; facts: times."""
+
+    do = "Start it again; capacity comes and goes, and training goes on from its last checkpoint."
+
+
 class DefectError(FinalError):
     """The work itself fails, however often it is tried."""
 
@@ -241,6 +248,16 @@ LAMBDA_TRANSIENT_ERRORS = (
 )
 """What AWS's guide says to retry on any Lambda-backed state (sfn-best-practices)."""
 
+LOST_INVOCATIONS = (
+    "States.Timeout",
+    "States.HeartbeatTimeout",
+    "Sandbox.Timedout",
+    "Lambda.Unknown",
+)
+"""How a function that was killed, froze or ran out of time looks from its state
+(https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html,
+https://docs.aws.amazon.com/lambda/latest/dg/troubleshooting-invocation.html)."""
+
 ASL_ERRORS = (
     "States.ALL",
     "States.TaskFailed",
@@ -273,6 +290,15 @@ def descendants(root: type[AtelierError]) -> Iterator[type[AtelierError]]:
 def final_error_names() -> list[str]:
     """Return the names that a state machine catches on the way to RecordFailure."""
     return [leaf.name() for leaf in descendants(FinalError)]
+
+
+def passing_error_names() -> frozenset[str]:
+    """Return the names of errors that pass by themselves, however long they last.
+
+    An execution that such an error stopped needs nobody: it is redriven.
+    """
+    ours = {leaf.name() for leaf in descendants(WaitError)}
+    return frozenset(ours | set(LAMBDA_TRANSIENT_ERRORS) | set(LOST_INVOCATIONS))
 
 
 def retriers() -> list[tuple[list[str], RetryPolicy]]:

@@ -107,11 +107,15 @@ def split_execution_name(name: str) -> tuple[str, int] | None:
     return None
 
 
-def batch_of(members: list[tuple[str, int]]) -> str:
-    """Return the batch id of a set of (request, attempt): the same set is the same batch."""
+def batch_of(members: list[tuple[str, int]], *, again: int = 0) -> str:
+    """Return the batch id of a set of (request, attempt): the same set is the same batch.
+
+    `again` counts batches of that very set that were let go before.
+    """
     if not members:
         raise ValueError("a batch has at least one member")
-    return "b" + _hash(20, "batch", *(f"{r}-{a}" for r, a in sorted(members)))
+    repeated = [f"again-{again}"] if again else []
+    return "b" + _hash(20, "batch", *(f"{r}-{a}" for r, a in sorted(members)), *repeated)
 
 
 def job_name(batch: str, attempt: int) -> str:

@@ -48,11 +48,20 @@ class RequestRecord(Document):
         token: callback token of LaunchTraining, while it waits; never shown, never logged.
         waiting_for: one sentence for the person who waits, or empty.
         step, steps, loss, eta_seconds: last synced progress.
+        looks, look_at: how often its job was looked at, and when it is looked at next.
         job_outcome, job_reason: how its job ended, once that is known.
-        lone_failures: how often training failed with no other task in the job.
+        lone_failures: how often training failed and nothing but the task itself can be the reason.
+        interruptions: how often its training was lost through nobody's fault.
+        alone: whether its next job may train nobody else: a job that it shared has failed.
+        company_seconds: estimated cost of the others on its host, which it waits for, too.
         resume_from: key of the resumable checkpoint that the next attempt begins with, or None.
         failure: why it ended without a model.
         version: the published version, when ready.
+        asked: the execution's input as it was given, to start that execution again.
+        redrives, redriven_at: how often, and when last, this attempt's execution was redriven by
+            itself after an error that passes.
+        retried_at: when a person last began it again; its deadline counts from then.
+        untold: it ended without a model, and whoever works on it may not know yet.
         entered: when each status was entered, for people and measurements.
         created_at, updated_at: UTC.
     """
@@ -76,6 +85,8 @@ class RequestRecord(Document):
     steps: int = 0
     loss: float | None = None
     eta_seconds: float | None = None
+    looks: int = 0
+    look_at: datetime | None = None
     job_outcome: JobOutcome | None = None
     job_reason: str = ""
     lone_failures: int = 0
@@ -85,6 +96,14 @@ class RequestRecord(Document):
     entered: Mapping[str, datetime] = field(default_factory=dict)
     photos_used: int = 0
     photos_left_out: Mapping[str, str] = field(default_factory=dict)
+    interruptions: int = 0
+    alone: bool = False
+    company_seconds: float = 0.0
+    asked: Mapping[str, Any] | None = None
+    redrives: int = 0
+    redriven_at: datetime | None = None
+    retried_at: datetime | None = None
+    untold: bool = False
 
     def __post_init__(self) -> None:
         """Check that no more photos are told of than a set may have."""

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from atelier.contracts.clock import Clock, to_iso
+from atelier.contracts.clock import Clock, from_iso, to_iso
 from atelier.contracts.durations import KEPT_MEASUREMENTS, Measurement
 from atelier.contracts.errors import NotFound
 from atelier.contracts.records import (
@@ -157,6 +157,31 @@ class SqliteLedger:
         records = [ledger_rows.read_record(row) for row in found[:limit]]
         return records, write_cursor(records[-1]) if len(found) > limit else None
 
+    def scan_requests(
+        self, *, unfinished: bool, cursor: str | None = None, limit: int = 50
+    ) -> tuple[Sequence[RequestRecord], str | None]:
+        """Return a page of all tenants' requests and the next page's cursor, oldest first.
+
+        Raises:
+            InvalidRequest: the cursor is none of ours, or `limit` is below 1.
+        """
+        limit = check_limit(limit)
+        after = read_cursor(cursor) if cursor is not None else ("", "")
+        which = "INDEXED BY unfinished WHERE unfinished = 1 AND" if unfinished else "WHERE"
+        with self._database.read() as connection:
+            found = connection.execute(
+                f"SELECT document FROM requests {which} (created_at, request) > (?, ?) "  # noqa: S608 - our words
+                "ORDER BY created_at, request LIMIT ?",
+                (*after, limit + 1),
+            ).fetchall()
+        records = [ledger_rows.read_record(row) for row in found[:limit]]
+        return records, write_cursor(records[-1]) if len(found) > limit else None
+
+    def mark_told(self, request: str, *, attempt: int) -> Changed:
+        """Note that everybody who works on an ended request was told."""
+        now = self._clock.now()
+        return self._change(request, lambda row: ledger_changes.told(row, attempt, now=now))
+
     def requests_of_job(self, job: str) -> Sequence[RequestRecord]:
         """Return the requests that a training job carries or carried last."""
         with self._database.read() as connection:
@@ -229,15 +254,29 @@ class SqliteLedger:
 
     # outbox
 
-    def undelivered(self, *, limit: int) -> Sequence[Notification]:
-        """Return notifications that nobody delivered yet, oldest first."""
+    def undelivered(
+        self, *, limit: int, after: Notification | None = None
+    ) -> Sequence[Notification]:
+        """Return notifications that nobody delivered yet, oldest first; those behind `after`."""
+        place = (to_iso(after.created_at), after.id) if after else ("", "")
         with self._database.read() as connection:
             found = connection.execute(
                 "SELECT document FROM outbox WHERE delivered_at IS NULL "
-                "ORDER BY created_at, id LIMIT ?",
-                (limit,),
+                "AND (created_at, id) > (?, ?) ORDER BY created_at, id LIMIT ?",
+                (*place, limit),
             ).fetchall()
         return [Notification.from_json(row["document"]) for row in found]
+
+    def notification(self, notification: str) -> tuple[Notification, datetime | None] | None:
+        """Return a notification and when it was delivered, or None when there is none."""
+        with self._database.read() as connection:
+            found = connection.execute(
+                "SELECT document, delivered_at FROM outbox WHERE id = ?", (notification,)
+            ).fetchone()
+        if found is None:
+            return None
+        delivered_at = from_iso(found["delivered_at"]) if found["delivered_at"] else None
+        return Notification.from_json(found["document"]), delivered_at
 
     def mark_delivered(self, notification: str, *, at: datetime) -> None:
         """Note a delivery; a second one changes nothing."""
@@ -293,12 +332,10 @@ class SqliteLedger:
         now_ms = math.ceil(self._clock.now().timestamp() * 1000)
         interval_ms = math.ceil(interval_seconds * 1000)
         with self._database.write() as connection:
-            reserved = connection.execute(
-                "UPDATE dispatch SET last_launch_ms = max(?, last_launch_ms + ?) "
-                "RETURNING last_launch_ms",
-                (now_ms, interval_ms),
-            ).fetchall()
-        return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=reserved[0][0])
+            last = connection.execute("SELECT last_launch_ms FROM dispatch").fetchone()[0]
+            slot = ledger_changes.next_launch_ms(last, now_ms=now_ms, interval_ms=interval_ms)
+            connection.execute("UPDATE dispatch SET last_launch_ms = ?", (slot,))
+        return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=slot)
 
     def create_batch(self, batch: Batch) -> tuple[Batch, BatchState]:
         """Write a batch once; return the stored one and how far it came."""

@@ -83,6 +83,13 @@ SCHEMA = (
         PRIMARY KEY (base, preset, measured_at, request, attempt)
     ) WITHOUT ROWID
     """,
+    """
+    ALTER TABLE requests ADD COLUMN unfinished INTEGER NOT NULL DEFAULT 1;
+    UPDATE requests SET unfinished = 0
+        WHERE status IN ('ready', 'failed', 'cancelled', 'erased');
+    CREATE INDEX unfinished ON requests (created_at, request) WHERE unfinished = 1;
+    CREATE INDEX requests_by_age ON requests (created_at, request)
+    """,
 )
 
 
@@ -117,10 +124,10 @@ def store_row(connection: sqlite3.Connection, row: Row) -> None:
     """Write a request, new or not."""
     record = row.record
     connection.execute(
-        "INSERT INTO requests VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+        "INSERT INTO requests VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
         "ON CONFLICT (request) DO UPDATE SET document = excluded.document, "
         "status = excluded.status, job = excluded.job, queued_at = excluded.queued_at, "
-        "place = excluded.place",
+        "place = excluded.place, unfinished = excluded.unfinished",
         (
             record.request,
             _text(record),
@@ -132,6 +139,7 @@ def store_row(connection: sqlite3.Connection, row: Row) -> None:
             to_iso(record.created_at),
             to_iso(record.queued_at) if record.queued_at else None,
             to_iso(row.place) if row.place else None,
+            ledger_changes.unfinished(record),
         ),
     )
 

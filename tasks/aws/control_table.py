@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import chain, islice
 from typing import Any
 
-from atelier.contracts.clock import Clock, to_iso
+from atelier.contracts.clock import Clock, from_iso, to_iso
 from atelier.contracts.durations import KEPT_MEASUREMENTS, Measurement, Measurements
 from atelier.contracts.errors import NotFound
 from atelier.contracts.records import Batch, BatchState, DispatchState, Notification
@@ -45,13 +45,23 @@ class ControlTable:
             **key,
             "document": notification.to_json().decode(),
             "waiting": NOTIFICATIONS,
-            "waiting_since": f"{to_iso(notification.created_at)}#{notification.id}",
+            "waiting_since": _since(notification),
         }
         return [put(self._table, item, replacing=None)]
 
-    def undelivered(self, *, limit: int) -> Sequence[Notification]:
-        """Return notifications that nobody delivered yet, oldest first."""
-        return [Notification.from_json(i["document"]) for i in self._waiting(NOTIFICATIONS, limit)]
+    def undelivered(self, *, limit: int, after: Notification | None) -> Sequence[Notification]:
+        """Return notifications that nobody delivered yet, oldest first; those behind `after`."""
+        place = _since(after) if after else None
+        waiting = self._waiting(NOTIFICATIONS, limit, after=place)
+        return [Notification.from_json(item["document"]) for item in waiting]
+
+    def notification(self, notification: str) -> tuple[Notification, datetime | None] | None:
+        """Return a notification and when it was delivered, or None when there is none."""
+        found = self._dynamo.get(self._table, {"item": f"notification#{notification}"})
+        if found is None:
+            return None
+        delivered_at = from_iso(found["delivered_at"]) if "delivered_at" in found else None
+        return Notification.from_json(found["document"]), delivered_at
 
     def mark_delivered(self, notification: str, *, at: datetime) -> None:
         """Note a delivery; a second one changes nothing."""
@@ -110,7 +120,11 @@ class ControlTable:
         now_ms = math.ceil(self._clock.now().timestamp() * 1000)
         interval_ms = math.ceil(interval_seconds * 1000)
         item = self._changed(
-            lambda item: {"last_launch_ms": max(now_ms, item["last_launch_ms"] + interval_ms)}
+            lambda item: {
+                "last_launch_ms": ledger_changes.next_launch_ms(
+                    item["last_launch_ms"], now_ms=now_ms, interval_ms=interval_ms
+                )
+            }
         )
         assert item is not None  # noqa: S101 - a reservation always changes the item
         return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=item["last_launch_ms"])
@@ -153,8 +167,15 @@ class ControlTable:
         """Return batches that are open or sealed, oldest first."""
         return [_batch(item) for item in self._waiting(BATCHES, None)]
 
-    def _waiting(self, partition: str, limit: int | None) -> list[Item]:
-        pages = self._dynamo.query(self._table, "waiting", ("waiting", partition))
+    def _waiting(
+        self, partition: str, limit: int | None, *, after: str | None = None
+    ) -> list[Item]:
+        pages = self._dynamo.query(
+            self._table,
+            "waiting",
+            ("waiting", partition),
+            after=("waiting_since", after) if after else None,
+        )
         keys = [{"item": i["item"]} for i in islice(chain.from_iterable(pages), limit)]
         # The index lags: what waits no more is left out.
         return [item for item in self._dynamo.get_all(self._table, keys) if "waiting" in item]
@@ -183,6 +204,10 @@ class ControlTable:
             return item
 
         return until_written("dispatch", turn)
+
+
+def _since(notification: Notification) -> str:
+    return f"{to_iso(notification.created_at)}#{notification.id}"
 
 
 def _dispatch(item: Item) -> DispatchState:

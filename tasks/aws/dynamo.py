@@ -76,6 +76,7 @@ class Dynamo:
         partition: tuple[str, str],
         *,
         before: tuple[str, str] | None = None,
+        after: tuple[str, str] | None = None,
         newest_first: bool = False,
         page: int = MAX_BATCH,
     ) -> Iterator[list[Item]]:
@@ -86,16 +87,18 @@ class Dynamo:
             index: of the table; an index lags behind the table a little.
             partition: attribute and value.
             before: sort attribute and the value that all are below.
+            after: sort attribute and the value that all are above; not with `before`.
             newest_first: whether the order is turned round.
             page: items per call.
         """
+        bound = before or after
+        beyond = " AND #s < :s" if before else " AND #s > :s"
         asked: dict[str, Any] = {
             "TableName": table,
-            "KeyConditionExpression": "#p = :p" + (" AND #s < :s" if before else ""),
-            "ExpressionAttributeNames": {"#p": partition[0]}
-            | ({"#s": before[0]} if before else {}),
+            "KeyConditionExpression": "#p = :p" + (beyond if bound else ""),
+            "ExpressionAttributeNames": {"#p": partition[0]} | ({"#s": bound[0]} if bound else {}),
             "ExpressionAttributeValues": _written(
-                {":p": partition[1]} | ({":s": before[1]} if before else {})
+                {":p": partition[1]} | ({":s": bound[1]} if bound else {})
             ),
             "ScanIndexForward": not newest_first,
             "Limit": page,
@@ -108,6 +111,15 @@ class Dynamo:
             if "LastEvaluatedKey" not in answer:
                 return
             asked["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+
+    def scan(self, table: str, *, after: Item | None, page: int) -> tuple[list[Item], Item | None]:
+        """Return a page of a whole table by strong reads, and the key to go on after, or None."""
+        asked: dict[str, Any] = {"TableName": table, "ConsistentRead": True, "Limit": page}
+        asked |= {"ExclusiveStartKey": _written(after)} if after else {}
+        with translated("DynamoDB"):
+            answer = self._client.scan(**asked)
+        last = answer.get("LastEvaluatedKey")
+        return [_read(item) for item in answer["Items"]], _read(last) if last else None
 
     def write(self, *writes: Mapping[str, Any]) -> None:
         """Make all these puts or none.

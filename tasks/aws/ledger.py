@@ -14,7 +14,7 @@ from typing import Any
 
 from atelier.contracts.clock import Clock, from_iso, to_iso
 from atelier.contracts.durations import Measurement
-from atelier.contracts.errors import NotFound
+from atelier.contracts.errors import InvalidRequest, NotFound
 from atelier.contracts.records import (
     Batch,
     BatchState,
@@ -29,7 +29,7 @@ from tasks import ledger_changes
 from tasks.aws.control_table import ControlTable
 from tasks.aws.dynamo import Conflict, Dynamo, Item, put, until_written
 from tasks.aws.tables import QUEUE_SHARDS, Tables, queue_shard
-from tasks.cursors import check_limit, read_cursor, write_cursor
+from tasks.cursors import check_limit, read_cursor, read_place, write_cursor, write_place
 from tasks.ledger_changes import Decided, Row
 from tasks.ports import Changed
 
@@ -142,6 +142,28 @@ class DynamoLedger:
                 break
         return found[:limit], write_cursor(found[limit - 1]) if len(found) > limit else None
 
+    def scan_requests(
+        self, *, unfinished: bool, cursor: str | None = None, limit: int = 50
+    ) -> tuple[Sequence[RequestRecord], str | None]:
+        """Return a page of all tenants' requests and the next page's cursor, shard by shard.
+
+        Raises:
+            InvalidRequest: the cursor is none of ours, or `limit` is below 1.
+        """
+        limit = check_limit(limit)
+        if unfinished:
+            return self._scan_unfinished(cursor, limit)
+        after = read_place(cursor, parts=1)[0] if cursor is not None else None
+        items, last = self._dynamo.scan(
+            self._tables.requests, after={"request": after} if after else None, page=limit
+        )
+        return [_row(item).record for item in items], write_place(last["request"]) if last else None
+
+    def mark_told(self, request: str, *, attempt: int) -> Changed:
+        """Note that everybody who works on an ended request was told."""
+        now = self._clock.now()
+        return self._change(request, lambda row: ledger_changes.told(row, attempt, now=now))
+
     def requests_of_job(self, job: str) -> Sequence[RequestRecord]:
         """Return the requests that a training job carries or carried last."""
         pages = self._dynamo.query(self._tables.requests, "by-job", ("job", job))
@@ -221,9 +243,15 @@ class DynamoLedger:
 
     # outbox and dispatch: the control table
 
-    def undelivered(self, *, limit: int) -> Sequence[Notification]:
-        """Return notifications that nobody delivered yet, oldest first."""
-        return self._control.undelivered(limit=limit)
+    def undelivered(
+        self, *, limit: int, after: Notification | None = None
+    ) -> Sequence[Notification]:
+        """Return notifications that nobody delivered yet, oldest first; those behind `after`."""
+        return self._control.undelivered(limit=limit, after=after)
+
+    def notification(self, notification: str) -> tuple[Notification, datetime | None] | None:
+        """Return a notification and when it was delivered, or None when there is none."""
+        return self._control.notification(notification)
 
     def mark_delivered(self, notification: str, *, at: datetime) -> None:
         """Note a delivery; a second one changes nothing."""
@@ -264,6 +292,27 @@ class DynamoLedger:
     def open_batches(self) -> Sequence[tuple[Batch, BatchState]]:
         """Return batches that are open or sealed, oldest first."""
         return self._control.open_batches()
+
+    def _scan_unfinished(
+        self, cursor: str | None, limit: int
+    ) -> tuple[Sequence[RequestRecord], str | None]:
+        first, since = read_place(cursor, parts=2) if cursor is not None else ("0", "")
+        places: list[tuple[str, str, str]] = []
+        for shard in range(_shard(first), QUEUE_SHARDS):
+            after = ("unfinished_since", since) if since else None
+            for page in self._dynamo.query(
+                self._tables.requests, "unfinished", ("unfinished_shard", str(shard)), after=after
+            ):
+                places += [(str(shard), i["unfinished_since"], i["request"]) for i in page]
+                if len(places) > limit:
+                    break
+            since = ""
+            if len(places) > limit:
+                break
+        # The index lags: what has been finished meanwhile is left out.
+        found = self._requests([request for _, _, request in places[:limit]])
+        following = write_place(*places[limit - 1][:2]) if len(places) > limit else None
+        return [record for record in found if ledger_changes.unfinished(record)], following
 
     def _change(
         self,
@@ -306,17 +355,27 @@ def _row(item: Item) -> Row:
 def _request_item(row: Row) -> Item:
     record = row.record
     waits = record.queued_at is not None
+    unfinished = ledger_changes.unfinished(record)
+    listed_at = f"{to_iso(record.created_at)}#{record.request}"
     return {
         "request": record.request,
         "document": record.to_json().decode(),
         "place": to_iso(row.place) if row.place else None,
         "tenant": record.given.tenant,
         "owner": record.given.owner,
-        "listed_at": f"{to_iso(record.created_at)}#{record.request}",
+        "listed_at": listed_at,
         "job": record.job,
         "queue_shard": queue_shard(record.request) if waits else None,
         "queue_place": "#".join(_queue_place(record)) if waits else None,
+        "unfinished_shard": queue_shard(record.request) if unfinished else None,
+        "unfinished_since": listed_at if unfinished else None,
     }
+
+
+def _shard(text: str) -> int:
+    if not text.isdecimal() or int(text) >= QUEUE_SHARDS:
+        raise InvalidRequest(f"a cursor of shard {text[:20]!r} is none of ours", where="cursor")
+    return int(text)
 
 
 def _queue_place(record: RequestRecord) -> tuple[str, str, str]:

@@ -2,7 +2,7 @@
 
 `requests` — one item per onboarding request. Index `queue` holds only what waits, over shards, so
 that no partition takes more than its writes; `by-tenant` and `by-owner` list newest first; `by-job`
-finds what a job carries.
+finds what a job carries, `unfinished` what a reconciler looks at.
 `models` — one item per model of an owner; `by-tenant`.
 `control` — the dispatcher's item, batches and the outbox; index `waiting` holds open batches and
 undelivered notifications.
@@ -40,6 +40,7 @@ class Tables:
                     "by-tenant": ("tenant", "listed_at"),
                     "by-owner": ("owner", "listed_at"),
                     "by-job": ("job", "request"),
+                    "unfinished": ("unfinished_shard", "unfinished_since"),
                 },
             ),
             _table(self.models, ("owner", "model"), {"by-tenant": ("tenant", "listed_at")}),
