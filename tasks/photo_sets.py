@@ -1,4 +1,7 @@
-"""From an upload set in the bucket to a dataset: looked at once, re-encoded, described."""
+"""From an upload set in the bucket to a dataset: looked at once, re-encoded, described.
+
+The report on a set is kept beside it, so that the API and Register say the same and look once.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,15 @@ from dataclasses import dataclass
 
 from atelier.contracts import ids, keys
 from atelier.contracts.consent import Consent
-from atelier.contracts.dataset import Dataset, DatasetPhoto, UploadComplete, dataset_id
-from atelier.contracts.documents import DocumentError, parse_json
+from atelier.contracts.dataset import (
+    MAX_COMPLETE_BYTES,
+    Dataset,
+    DatasetPhoto,
+    UploadComplete,
+    dataset_id,
+)
+from atelier.contracts.documents import DocumentError, canonical_json, parse_json
+from atelier.contracts.documents import encode as encode_document
 from atelier.contracts.errors import (
     ConsentMissing,
     ContractBroken,
@@ -19,12 +29,21 @@ from atelier.contracts.errors import (
 )
 from atelier.contracts.request import MAX_PHOTOS, MIN_PHOTOS, OnboardingRequest
 from atelier.photos.decoding import PhotoLimits
-from atelier.photos.looking import EncodedPhoto, Looked, judge_set, look, refused
+from atelier.photos.judging import THRESHOLDS
+from atelier.photos.looking import (
+    RULES_VERSION,
+    EncodedPhoto,
+    Looked,
+    encode,
+    judge_set,
+    look,
+    refused,
+    without_bodies,
+)
 from atelier.photos.report import Reason, SetLimits, SetReport, crowded
-from tasks.ports import Objects
+from tasks.ports import ObjectInfo, Objects, Ports
 
 LIMITS = SetLimits(least=MIN_PHOTOS, most=MAX_PHOTOS)
-MAX_COMPLETE_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +71,13 @@ class MadeDataset:
 
     Attributes:
         dataset: the document.
-        encoded: the re-encodings that it names, in its order.
-        left_out: file name of each photo that cannot be used → why, for people.
+        encoded: key → re-encoding, for those that the bucket does not hold yet.
+        report: what was said of the set.
     """
 
     dataset: Dataset
-    encoded: tuple[EncodedPhoto, ...]
-    left_out: Mapping[str, str]
+    encoded: Mapping[str, EncodedPhoto]
+    report: SetReport
 
 
 def read_upload_set(given: OnboardingRequest, *, objects: Objects) -> UploadSet:
@@ -83,43 +102,133 @@ def read_upload_set(given: OnboardingRequest, *, objects: Objects) -> UploadSet:
     return UploadSet(folder, photos, complete.consent)
 
 
-def make_dataset(upload: UploadSet, given: OnboardingRequest, *, objects: Objects) -> MadeDataset:
-    """Look at every photo; return the dataset that they make, what is left out, and why.
+def photo_limits(resolution: int) -> PhotoLimits:
+    """Return what a photo may be for a model that draws at a resolution."""
+    return PhotoLimits(least_side_pixels=resolution // 2, fine_side_pixels=resolution)
+
+
+def report_on(upload: UploadSet, resolution: int, *, ports: Ports) -> SetReport:
+    """Return the report on a set: the kept one, or a new one that is kept beside the set.
+
+    Its key derives from the files as they lie there and from the rules, so that another photo,
+    another file of the same name, or other rules are looked at anew.
+    """
+    if report := crowded(len(upload.photos), LIMITS):
+        return report
+    limits = photo_limits(resolution)
+    offered = _offered(upload, objects=ports.objects)
+    key = _report_key(upload, offered, limits)
+    if report := _kept_report(key, objects=ports.objects):
+        return report
+    looked = without_bodies(_looked(upload, offered, limits, ports=ports))
+    report, _ = judge_set(looked, LIMITS)
+    ports.objects.put(key, report.to_json(), content_type="application/json")
+    return report
+
+
+def make_dataset(upload: UploadSet, given: OnboardingRequest, *, ports: Ports) -> MadeDataset:
+    """Return the dataset that the photos make, with the report on them.
+
+    What was looked at before is not judged again, and what the bucket holds is not re-encoded.
 
     Raises:
         PhotosRejected: too few can be used, or there are too many.
     """
     if report := crowded(len(upload.photos), LIMITS):
         raise _rejected(report)
-    limits = PhotoLimits(least_side_pixels=given.hyperparameters.resolution // 2)
-    report, encoded = judge_set(_looked(upload, limits, objects=objects), LIMITS)
-    if not report.makes_a_model:
-        raise _rejected(report)
-    captions = {photo.name: photo.caption for photo in upload.photos}
-    name = dataset_id(given.owner, [(e.digest, captions[e.name]) for e in encoded])
-    photos = tuple(
-        DatasetPhoto(
-            key=keys.dataset_photo(given.owner, name, e.digest),
-            digest=e.digest,
-            width=e.width,
-            height=e.height,
-            source=e.name,
-            caption=captions[e.name],
-        )
-        for e in encoded
-    )
-    consent = upload.consent or given.consent
-    dataset = Dataset(dataset=name, owner=given.owner, photos=photos, consent=consent)
-    return MadeDataset(dataset, encoded, report.refused)
+    objects = ports.objects
+    limits = photo_limits(given.hyperparameters.resolution)
+    offered = _offered(upload, objects=objects)
+    key = _report_key(upload, offered, limits)
+    if report := _kept_report(key, objects=objects):
+        made = _dataset(upload, given, report)
+        encoded = _missing(upload, made, limits, ports=ports)
+        if encoded is not None:
+            return MadeDataset(made, encoded, report)
+    report, looked = judge_set(_looked(upload, offered, limits, ports=ports), LIMITS)
+    objects.put(key, report.to_json(), content_type="application/json")
+    made = _dataset(upload, given, report)
+    by_key = {p.key: photo for p, photo in zip(made.photos, looked, strict=True)}
+    return MadeDataset(made, by_key, report)
 
 
 def write_dataset(made: MadeDataset, *, objects: Objects) -> None:
     """Write the re-encodings, then the document that names them; the same again changes nothing."""
     dataset = made.dataset
-    for photo, image in zip(dataset.photos, made.encoded, strict=True):
-        objects.put(photo.key, image.body, content_type="image/png")
+    for key, image in made.encoded.items():
+        objects.put(key, image.body, content_type="image/png")
     document = keys.dataset_document(dataset.owner, dataset.dataset)
     objects.put(document, dataset.to_json(), content_type="application/json")
+
+
+def _dataset(upload: UploadSet, given: OnboardingRequest, report: SetReport) -> Dataset:
+    """Describe the dataset of the photos that a report accepts."""
+    if not report.makes_a_model:
+        raise _rejected(report)
+    captions = {photo.name: photo.caption for photo in upload.photos}
+    accepted = [photo for photo in report.photos if photo.accepted]
+    name = dataset_id(given.owner, [(p.digest, captions[p.name]) for p in accepted])
+    photos = tuple(
+        DatasetPhoto(
+            key=keys.dataset_photo(given.owner, name, p.digest),
+            digest=p.digest,
+            width=p.width,
+            height=p.height,
+            source=p.name,
+            caption=captions[p.name],
+        )
+        for p in accepted
+    )
+    consent = upload.consent or given.consent
+    return Dataset(dataset=name, owner=given.owner, photos=photos, consent=consent)
+
+
+def _missing(
+    upload: UploadSet, made: Dataset, limits: PhotoLimits, *, ports: Ports
+) -> Mapping[str, EncodedPhoto] | None:
+    """Return the re-encodings that the bucket lacks; None if the files are other ones by now."""
+    encoded = {}
+    for photo in made.photos:
+        if ports.objects.info(photo.key) is not None:
+            continue
+        try:
+            body = ports.objects.read(upload.folder + photo.source, max_bytes=limits.most_bytes)
+        except (ObjectMissing, ContractBroken):
+            return None
+        with ports.decoding:
+            again = encode(photo.source, body, limits)
+        if again is None or again.digest != photo.digest:
+            return None
+        encoded[photo.key] = again
+    return encoded
+
+
+Offered = Mapping[str, ObjectInfo | None]
+"""Name of each photo of a set → the file that lies there now, if any."""
+
+
+def _offered(upload: UploadSet, *, objects: Objects) -> Offered:
+    return {photo.name: objects.info(upload.folder + photo.name) for photo in upload.photos}
+
+
+def _report_key(upload: UploadSet, offered: Offered, limits: PhotoLimits) -> str:
+    files = [
+        [photo.name, photo.digest, photo.bytes, info and [info.bytes, info.etag]]
+        for photo in upload.photos
+        for info in [offered[photo.name]]
+    ]
+    rules = [RULES_VERSION, encode_document(limits), encode_document(LIMITS)]
+    thresholds = encode_document(THRESHOLDS)
+    digest = ids.digest_of(canonical_json([rules, thresholds, files]))
+    return keys.upload_report(upload.folder, digest)
+
+
+def _kept_report(key: str, *, objects: Objects) -> SetReport | None:
+    try:
+        return SetReport.from_json(objects.read(key, max_bytes=MAX_COMPLETE_BYTES))
+    except (ObjectMissing, ContractBroken, DocumentError):
+        # What does not read is made anew: it is our own note, not somebody's word.
+        return None
 
 
 def _check_folder(given: OnboardingRequest) -> str:
@@ -155,13 +264,16 @@ def _read_complete(body: bytes, folder: str) -> UploadComplete:
         raise InvalidRequest(f"{where}: {problem}", where=problem.where) from problem
 
 
-def _looked(upload: UploadSet, limits: PhotoLimits, *, objects: Objects) -> Iterator[Looked]:
+def _looked(
+    upload: UploadSet, offered: Offered, limits: PhotoLimits, *, ports: Ports
+) -> Iterator[Looked]:
     for photo in upload.photos:
-        yield _look(photo, upload.folder + photo.name, limits, objects=objects)
+        yield _look(photo, upload.folder, offered[photo.name], limits, ports=ports)
 
 
-def _look(photo: SetPhoto, key: str, limits: PhotoLimits, *, objects: Objects) -> Looked:
-    info = objects.info(key)
+def _look(
+    photo: SetPhoto, folder: str, info: ObjectInfo | None, limits: PhotoLimits, *, ports: Ports
+) -> Looked:
     if info is None:
         return refused(photo.name, Reason.MISSING, "was announced but never uploaded")
     if photo.bytes is not None and info.bytes != photo.bytes:
@@ -171,16 +283,17 @@ def _look(photo: SetPhoto, key: str, limits: PhotoLimits, *, objects: Objects) -
         detail = f"{info.bytes:,} bytes; at most {limits.most_bytes:,} are taken"
         return refused(photo.name, Reason.TOO_LARGE, detail)
     try:
-        body = objects.read(key, max_bytes=limits.most_bytes)
+        body = ports.objects.read(folder + photo.name, max_bytes=limits.most_bytes)
     except (ObjectMissing, ContractBroken):
         return refused(photo.name, Reason.CHANGED, "changed while it was being read")
     if photo.digest is not None and ids.digest_of(body) != photo.digest:
         return refused(photo.name, Reason.CHANGED, "is not the file whose digest was announced")
-    return look(photo.name, body, limits)
+    with ports.decoding:
+        return look(photo.name, body, limits)
 
 
 def _rejected(report: SetReport) -> PhotosRejected:
-    findings = {finding.value: sentence for finding, sentence in report.findings.items()}
+    findings = dict(report.findings)
     refusals = [f"{name}: {why}" for name, why in report.refused.items()]
     return PhotosRejected(
         "; ".join([*findings.values(), *refusals])[:2000],

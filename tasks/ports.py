@@ -7,8 +7,9 @@ Every port is a narrow protocol; both platforms pass the same contract tests
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from threading import BoundedSemaphore
 from typing import Any, Protocol
 
 from atelier.contracts.base_models import BASE_MODELS
@@ -24,6 +25,8 @@ from atelier.contracts.records import (
     RequestRecord,
 )
 from atelier.contracts.status import Stamp, Status, Verdict
+
+DECODES_AT_ONCE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -439,6 +442,19 @@ class Executions(Protocol):
         """
         ...
 
+    def redrive(self, machine: str, name: str) -> Execution:
+        """Let an execution that failed, timed out or was aborted go on where it did.
+
+        It keeps its definition, input and history; the states that did not complete are worked on
+        again, with new task tokens and as many retries as at first (AWS's RedriveExecution).
+
+        Raises:
+            NotFound: there is none.
+            InvalidRequest: it runs or has succeeded, ended more than 14 days ago, or was redriven
+                1,000 times.
+        """
+        ...
+
     def succeed_task(self, token: str, output: Mapping[str, Any]) -> bool:
         """Complete a callback; False when it timed out or is known no more, which is done, too.
 
@@ -463,7 +479,11 @@ class TaskSettings:
     Attributes:
         launches_per_second: ceiling of CreateTrainingJob.
         round_seconds: how long one LaunchRound works before it hands over.
-        max_lone_failures: after so many failures alone a task is poisonous.
+        max_lone_failures: after so many failures that nothing but the task can be the reason of,
+            it is poisonous.
+        max_interruptions: so often training may be interrupted through nobody's fault.
+        tasks_per_job: so many people, at most, share a training job.
+        quiet_seconds: when nothing was heard of a request or a job for so long, Reconcile asks.
         role_arn, training_image: for CreateTrainingJob.
         bucket_url: where job and endpoint find objects: `s3://<bucket>/`.
         least_wait_seconds, most_wait_seconds: bounds of WaitForCheckpoint.
@@ -474,6 +494,9 @@ class TaskSettings:
     launches_per_second: float = 1.0
     round_seconds: float = 50.0
     max_lone_failures: int = 2
+    max_interruptions: int = 20
+    tasks_per_job: int = 1
+    quiet_seconds: float = 120.0
     role_arn: str = "arn:aws:iam::000000000000:role/atelier-training"
     training_image: str = "000000000000.dkr.ecr.us-east-1.amazonaws.com/atelier-training:local"
     bucket_url: str = "s3://atelier/"
@@ -484,7 +507,11 @@ class TaskSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:
-    """Everything a task is given: one value per platform, bound in its composition root."""
+    """Everything a task is given: one value per platform, bound in its composition root.
+
+    `decoding` holds how many photos this process decodes at once: one of them takes up to a quarter
+    of a gigabyte, and people send fifty.
+    """
 
     ledger: Ledger
     objects: Objects
@@ -494,3 +521,4 @@ class Ports:
     executions: Executions
     clock: Clock
     settings: TaskSettings
+    decoding: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(DECODES_AT_ONCE))

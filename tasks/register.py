@@ -52,7 +52,7 @@ def run(given: Mapping[str, Any], *, ports: Ports) -> dict[str, Any]:
         # It went on before this state was entered again.
         return _output(record, known=False, ports=ports)
     upload = read_upload_set(record.given, objects=ports.objects)
-    made = make_dataset(upload, record.given, objects=ports.objects)
+    made = make_dataset(upload, record.given, ports=ports)
     model = _model(record.given, ports=ports)
     if model is not None and _is_made_from(model, made.dataset, record.given, ports=ports):
         return _output(_make_ready(record, model, made, ports=ports), known=True, ports=ports)
@@ -171,7 +171,10 @@ def _noted(made: MadeDataset) -> dict[str, Any]:
     return {
         "dataset": made.dataset.dataset,
         "photos_used": len(made.dataset.photos),
-        "photos_left_out": made.left_out,
+        "photos_left_out": made.report.refused,
+        "photos_notes": made.report.notes,
+        "photos_advice": tuple(made.report.advice.values()),
+        "consent": made.dataset.consent,
     }
 
 

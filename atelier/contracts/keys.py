@@ -88,6 +88,11 @@ def upload_complete(prefix: str) -> str:
     return check_key(f"{check_prefix(prefix)}_complete.json")
 
 
+def upload_report(prefix: str, digest: str) -> str:
+    """Return the key of a report on an upload set, named by what was looked at and how."""
+    return check_key(f"{check_prefix(prefix)}_report-{digest[:32]}.json")
+
+
 def dataset_prefix(owner: str, dataset: str) -> str:
     """Return the folder of one dataset: our re-encoding of an upload set."""
     return check_prefix(f"datasets/{owner}/{dataset}/")

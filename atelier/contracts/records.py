@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from atelier.contracts.consent import Consent
 from atelier.contracts.documents import Document
 from atelier.contracts.request import MAX_PHOTOS, OnboardingRequest
 from atelier.contracts.status import Stamp, Status
@@ -43,6 +44,9 @@ class RequestRecord(Document):
         dataset: id of the re-encoded photos, once registered.
         photos_used: how many photos the dataset has; 0 before it is registered.
         photos_left_out: file name of each photo that cannot be used → why, for people.
+        photos_notes: file name of each photo that is used and could be better → how, for people.
+        photos_advice: what would make the set better, one sentence each; it refuses nothing.
+        consent: under which the dataset was made, once registered: the upload's own if it has one.
         batch, host: which batch claimed it, and which host of the job trains it.
         queued_at: set exactly while it waits in the queue; the sparse index's sort key.
         token: callback token of LaunchTraining, while it waits; never shown, never logged.
@@ -96,6 +100,9 @@ class RequestRecord(Document):
     entered: Mapping[str, datetime] = field(default_factory=dict)
     photos_used: int = 0
     photos_left_out: Mapping[str, str] = field(default_factory=dict)
+    photos_notes: Mapping[str, str] = field(default_factory=dict)
+    photos_advice: tuple[str, ...] = ()
+    consent: Consent | None = None
     interruptions: int = 0
     alone: bool = False
     company_seconds: float = 0.0

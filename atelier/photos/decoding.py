@@ -1,7 +1,8 @@
 """From a stranger's bytes to pixels, under limits, or a reason why not.
 
 The type is sniffed from the content, never taken from a name. The header is read and judged before
-any pixel is decoded, so that a decompression bomb costs nothing.
+any pixel is decoded, so that a decompression bomb costs nothing; what passes costs memory in
+proportion to its pixels, and the limits say how many those may be.
 """
 
 from __future__ import annotations
@@ -12,10 +13,16 @@ from dataclasses import dataclass
 from PIL import Image, ImageCms, ImageOps
 
 from atelier.contracts.dataset import MAX_UPLOAD_BYTES
+from atelier.photos.kinds import other_content, sniff
 from atelier.photos.report import Reason
 
 LONG_SIDE_PIXELS = 1024
 """Our re-encoding's long side, at most; training resolutions lie at or below it."""
+MAX_PROFILE_BYTES = 4 * 1024 * 1024
+"""Cameras' and printers' colour profiles have up to 3 MB."""
+MAX_SCANS = 64
+"""Progressive JPEGs have about ten scans; each one costs a pass over the whole picture."""
+_START_OF_SCAN = b"\xff\xda"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +31,20 @@ class PhotoLimits:
 
     Attributes:
         most_bytes: of the file as uploaded.
-        most_pixels: width times height as the header says; nothing larger is decoded.
+        most_pixels: width times height, as the header says, of a baseline JPEG: it is decoded at
+            a half, a quarter or an eighth of its size, in strips.
+        most_whole_pixels: the same of PNG, WebP and progressive JPEG, which decode only as a
+            whole: 4 bytes a pixel at least. Phones' 12-megapixel photos pass, as do 6000×4000.
         least_side_pixels: of the shorter side of our re-encoding.
+        fine_side_pixels: of the shorter side of the photo; below it a note says that the photo
+            shows less than the model can draw.
     """
 
     most_bytes: int = MAX_UPLOAD_BYTES
     most_pixels: int = 80_000_000
+    most_whole_pixels: int = 24_000_000
     least_side_pixels: int = 32
+    fine_side_pixels: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,48 +55,64 @@ class Refusal:
     detail: str
 
 
-def sniff(body: bytes) -> str | None:
-    """Return Pillow's name of the type that the content has, or None for any other content."""
-    if body.startswith(b"\xff\xd8\xff"):
-        return "JPEG"
-    if body.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "PNG"
-    if body[:4] == b"RIFF" and body[8:12] == b"WEBP":
-        return "WEBP"
-    return None
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A photo's pixels: upright RGB without metadata, and the size that the file had, upright."""
+
+    pixels: Image.Image
+    source_width: int
+    source_height: int
 
 
-def decode(body: bytes, limits: PhotoLimits) -> Image.Image | Refusal:
+def decode(body: bytes, limits: PhotoLimits) -> Decoded | Refusal:
     """Return the upright photo as RGB without metadata, long side at most 1024 px, or a refusal."""
     if len(body) > limits.most_bytes:
         return Refusal(
-            Reason.TOO_LARGE, f"{len(body):,} bytes; at most {limits.most_bytes:,} are taken"
+            Reason.TOO_LARGE,
+            f"{len(body):,} bytes; at most {limits.most_bytes:,} are taken: save it smaller",
         )
     kind = sniff(body)
     if kind is None:
-        return Refusal(Reason.NOT_AN_IMAGE, _other_content(body))
+        return Refusal(Reason.NOT_AN_IMAGE, other_content(body))
     try:
         with Image.open(io.BytesIO(body), formats=[kind]) as image:
-            if refusal := _judge_size(image, limits):
+            if refusal := _judge_header(image, body, limits):
                 return refusal
+            size = image.size
             pixels = _upright_rgb(image)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         return Refusal(Reason.TOO_LARGE, f"more than {limits.most_pixels:,} pixels")
     # Pillow raises almost anything on damaged input: OSError, SyntaxError, ValueError,
     # struct.error, zlib.error, IndexError, OverflowError.
     except Exception:  # noqa: BLE001 - the door to strangers' files
-        return Refusal(Reason.TRUNCATED, f"the {kind} file is cut short or damaged")
+        return Refusal(
+            Reason.TRUNCATED, f"the {kind} file is cut short or damaged: send the original again"
+        )
     if min(pixels.size) < limits.least_side_pixels:
         return _too_small(pixels.size, limits)
-    return pixels
+    width, height = size
+    if (width > height) != (pixels.width > pixels.height):
+        width, height = height, width
+    return Decoded(pixels, width, height)
 
 
-def _judge_size(image: Image.Image, limits: PhotoLimits) -> Refusal | None:
+def _judge_header(image: Image.Image, body: bytes, limits: PhotoLimits) -> Refusal | None:
     width, height = image.size
-    if width * height > limits.most_pixels:
+    progressive = image.format in {"JPEG", "MPO"} and "progressive" in image.info
+    whole = progressive or image.format in {"PNG", "WEBP"}
+    most = min(limits.most_pixels, limits.most_whole_pixels) if whole else limits.most_pixels
+    if width * height > most:
+        how = "progressive JPEG" if progressive else image.format
         return Refusal(
             Reason.TOO_LARGE,
-            f"{width}×{height} pixels; at most {limits.most_pixels:,} are decoded",
+            f"{width}×{height} pixels as {how}; at most {most:,} are decoded: save it smaller",
+        )
+    if progressive and body.count(_START_OF_SCAN) > MAX_SCANS:
+        return Refusal(Reason.TOO_LARGE, f"a JPEG of more than {MAX_SCANS} scans: save it anew")
+    if image.format in {"PNG", "WEBP"} and getattr(image, "is_animated", False):
+        return Refusal(
+            Reason.ANIMATION,
+            "an animation; save the one picture that shows the subject as JPEG or PNG",
         )
     if min(width, height) < limits.least_side_pixels:
         return _too_small(image.size, limits)
@@ -90,9 +120,11 @@ def _judge_size(image: Image.Image, limits: PhotoLimits) -> Refusal | None:
 
 
 def _too_small(size: tuple[int, int], limits: PhotoLimits) -> Refusal:
+    scaled = " at a long side of 1,024" if max(size) == LONG_SIDE_PIXELS else ""
     return Refusal(
         Reason.TOO_SMALL,
-        f"{size[0]}×{size[1]} pixels; the shorter side needs at least {limits.least_side_pixels}",
+        f"{size[0]}×{size[1]} pixels{scaled}; the shorter side needs at least "
+        f"{limits.least_side_pixels}",
     )
 
 
@@ -100,14 +132,36 @@ def _upright_rgb(image: Image.Image) -> Image.Image:
     # JPEG decodes at 1/2, 1/4 or 1/8 scale for next to nothing; never below what we keep.
     image.draft(None, (LONG_SIDE_PIXELS, LONG_SIDE_PIXELS))
     image.load()
-    upright = ImageOps.exif_transpose(image)
-    rgb = _to_rgb(upright)
-    rgb.thumbnail((LONG_SIDE_PIXELS, LONG_SIDE_PIXELS), Image.Resampling.LANCZOS)
+    turn = image.getexif().get(_ORIENTATION, 1)
+    profile = image.info.get("icc_profile")
+    small = _to_rgb(_reduced(image), profile)
+    small.thumbnail((LONG_SIDE_PIXELS, LONG_SIDE_PIXELS), Image.Resampling.LANCZOS)
     # A new image from bare pixels: EXIF, XMP, ICC, comments and text have no way along.
-    return Image.frombytes("RGB", rgb.size, rgb.tobytes())
+    bare = Image.frombytes("RGB", small.size, small.tobytes())
+    bare.getexif()[_ORIENTATION] = turn
+    upright = ImageOps.exif_transpose(bare)
+    return Image.frombytes("RGB", upright.size, upright.tobytes())
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+_ORIENTATION = 0x0112
+
+
+def _reduced(image: Image.Image) -> Image.Image:
+    """Return the image at twice what we keep or less, averaged, where its mode can be averaged.
+
+    It frees the large one: what follows makes several copies.
+    """
+    factor = max(image.size) // (2 * LONG_SIDE_PIXELS)
+    if factor < 2:
+        return image
+    if image.mode not in {"L", "RGB", "CMYK", "RGBA", "LA"}:
+        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    small = image.reduce(factor)
+    small.info = dict(image.info)
+    return small
+
+
+def _to_rgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     if image.mode.startswith("I;16"):
         # Pillow clips 16-bit grey when it converts; divide instead.
         image = image.point(lambda value: value * (1 / 256)).convert("L")
@@ -115,14 +169,17 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         layer = image.convert("RGBA")
         image = Image.new("RGBA", layer.size, "white")
         image.alpha_composite(layer)
-        return image.convert("RGB")
-    return _to_srgb(image) or image.convert("RGB")
+        image = image.convert("RGB")
+    return _to_srgb(image, profile) or image.convert("RGB")
 
 
-def _to_srgb(image: Image.Image) -> Image.Image | None:
+def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image | None:
     """Return the image in sRGB if it carries a colour profile that reads, else None."""
-    profile = image.info.get("icc_profile")
-    if not profile or image.mode not in {"RGB", "CMYK", "L"}:
+    if (
+        not isinstance(profile, bytes)
+        or not 0 < len(profile) <= MAX_PROFILE_BYTES
+        or image.mode not in {"RGB", "CMYK", "L"}
+    ):
         return None
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
@@ -132,20 +189,3 @@ def _to_srgb(image: Image.Image) -> Image.Image | None:
     except (ImageCms.PyCMSError, OSError, ValueError):
         # A broken profile says nothing about the colours; the pixels are still a photo.
         return None
-
-
-_OTHER_KINDS = (
-    (4, (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypheif"), "a HEIC photo"),
-    (4, (b"ftypavif",), "an AVIF image"),
-    (0, (b"GIF8",), "a GIF"),
-    (0, (b"II*\x00", b"MM\x00*"), "a TIFF or raw photo"),
-    (0, (b"%PDF",), "a PDF"),
-    (0, (b"PK\x03\x04",), "a ZIP archive"),
-)
-
-
-def _other_content(body: bytes) -> str:
-    for at, magics, name in _OTHER_KINDS:
-        if body[at : at + 8].startswith(magics):
-            return f"{name}; only JPEG, PNG and WebP are read"
-    return "no image; only JPEG, PNG and WebP are read"

@@ -39,6 +39,7 @@ from atelier.contracts.request import OnboardingRequest, SamplePrompt
 from atelier.contracts.settings import Hyperparameters, PresetName, Schedule, Targets
 from atelier.contracts.slot_layout import SlotLayout, SlotMatrix, align
 from atelier.contracts.status import Status
+from atelier.photos.report import Advice, Finding, Note, PhotoVerdict, Reason, SetReport
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 words = st.text("abcxyz0189äß漢 ", min_size=1, max_size=20).filter(str.strip)
@@ -92,6 +93,21 @@ hyperparameters = st.builds(
     flip=st.booleans(),
 )
 photos = st.builds(TrainingPhoto, key=keys, digest=digests, caption=text)
+
+
+@st.composite
+def photo_verdicts(draw):
+    reason = draw(maybe(st.sampled_from(Reason)))
+    return PhotoVerdict(
+        name=draw(names),
+        reason=reason,
+        detail=draw(text),
+        same_as=draw(names) if reason is Reason.DUPLICATE else None,
+        width=draw(counts),
+        height=draw(counts),
+        digest=draw(st.just("") | digests),
+        notes=draw(st.dictionaries(st.sampled_from([str(n) for n in Note]), text)),
+    )
 
 
 @st.composite
@@ -280,6 +296,12 @@ DOCUMENTS: dict[type[Document], st.SearchStrategy[Document]] = {
         created_at=moments,
         slot_layout_digest=maybe(digests),
     ),
+    SetReport: st.builds(
+        SetReport,
+        photos=st.lists(photo_verdicts(), max_size=3).map(tuple),
+        findings=st.dictionaries(st.sampled_from([str(f) for f in Finding]), text),
+        advice=st.dictionaries(st.sampled_from([str(a) for a in Advice]), text),
+    ),
     UploadComplete: st.builds(
         UploadComplete,
         photos=st.lists(
@@ -346,6 +368,9 @@ DOCUMENTS: dict[type[Document], st.SearchStrategy[Document]] = {
         entered=st.dictionaries(st.sampled_from([s.value for s in Status]), moments),
         photos_used=st.integers(0, 47),
         photos_left_out=st.dictionaries(text, text, max_size=3),
+        photos_notes=st.dictionaries(text, text, max_size=3),
+        photos_advice=st.lists(text, max_size=3).map(tuple),
+        consent=maybe(consents),
     ),
     ModelRecord: st.builds(
         ModelRecord,

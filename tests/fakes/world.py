@@ -49,7 +49,7 @@ TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d\S*")
 def photo(number: int, side: int = 64, kind: str = "PNG") -> bytes:
     """Return one of many different photos."""
     noise = hashlib.shake_256(f"photo {number}".encode()).digest(8 * 8 * 3)
-    image = Image.frombytes("RGB", (8, 8), noise).resize((side, side))
+    image = Image.frombytes("RGB", (8, 8), noise).resize((side, side), Image.Resampling.NEAREST)
     out = BytesIO()
     image.save(out, kind)
     return out.getvalue()
