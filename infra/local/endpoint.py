@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 import threading
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -40,6 +41,8 @@ from infra.local.model_disk import ModelDisk
 from infra.local.model_server import Answer, ModelServer, ServerSettings
 from infra.local.programs import Program, end_strays
 from tasks.ports import Objects
+
+logger = logging.getLogger(__name__)
 
 CUSTOM_ATTRIBUTES_HEADER = "X-Amzn-SageMaker-Custom-Attributes"
 
@@ -225,7 +228,12 @@ class EndpointHost:
         """
         try:
             while not stop.wait(self.settings.tick_seconds):
-                self.tick()
+                try:
+                    self.tick()
+                except Exception:
+                    # The server and what it has loaded stay; only this look at it failed.
+                    logger.exception("the model server could not be looked after just now")
+                    stop.wait(1.0)
         finally:
             self.close()
 

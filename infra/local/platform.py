@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
+from itertools import repeat
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -28,7 +29,7 @@ from atelier.contracts.container import (
     SERVE_COMMAND,
     TRAIN_COMMAND,
 )
-from atelier.contracts.errors import AtelierError
+from atelier.contracts.errors import AtelierError, ContractBroken
 from infra.local.endpoint import EndpointHost
 from infra.local.executions import LocalExecutions, PlatformStopping, TaskThreads
 from infra.local.faults import Channel, Event, Faults, NoFaults, Reader
@@ -47,6 +48,9 @@ from workflows.machines.asl import MACHINES, load
 log = logging.getLogger(__name__)
 REPOSITORY = Path(__file__).resolve().parents[2]
 SCHEDULE_SECONDS = 60.0
+PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
+"""Seconds before a part that failed begins again."""
+MARK_SECONDS = 5.0
 STOP_SECONDS = 35.0
 """Longer than a model server's grace of 30 s."""
 
@@ -108,6 +112,7 @@ class LocalPlatform:
         clock: Clock | None = None,
         faults: Faults | None = None,
         training_program: Program | None = None,
+        serving_program: Program | None = None,
         on_failure: Callable[[], None] = lambda: None,
     ) -> None:
         """Bind the ports; nothing runs before `start`.
@@ -117,7 +122,8 @@ class LocalPlatform:
             clock: unless given, the machine's, steadied: it goes on from the home's time mark.
             faults: what goes wrong on purpose.
             training_program: what a training job starts instead of the training image's program.
-            on_failure: called when a part cannot go on (a full disk, say): end the process and
+            serving_program: what the endpoint starts instead of the serving image's program.
+            on_failure: called when the engine or a database cannot go on: end the process and
                 start it again; nothing is lost.
         """
         home = settings.home
@@ -158,7 +164,8 @@ class LocalPlatform:
             folder=home / "endpoint",
             log=home / "logs" / "endpoint.log",
             objects=faults.objects(self.objects, reader=Reader.ENDPOINT),
-            program=self._program(
+            program=serving_program
+            or self._program(
                 "serving_image.program",
                 SERVE_COMMAND,
                 {OBJECTS_VARIABLE: bucket_url, **settings.serving},
@@ -200,6 +207,7 @@ class LocalPlatform:
             "endpoint": partial(self.endpoint.serve, self._stop),
             "pump": self._pump,
             "executions": self._settle_executions,
+            "time": self._keep_time,
         }
         for name, loop in loops.items():
             thread = threading.Thread(target=self._run, args=(name, loop), name=name, daemon=True)
@@ -214,13 +222,28 @@ class LocalPlatform:
         self._tasks.close()
         for thread in self._threads:
             thread.join(STOP_SECONDS)
+        self._time_mark.close()
 
     def _run(self, name: str, loop: Callable[[], None]) -> None:
-        try:
-            loop()
-        except Exception:
-            log.critical("%s cannot go on; the platform ends", name, exc_info=True)
-            self._on_failure()
+        """Run a part until the platform stops; what fails in its loop begins again by itself.
+
+        Two things end the platform, loudly. An engine that failed unexpectedly: what it holds in
+        memory may no longer be what its journals say, and only a new process reads them all again.
+        A database that is damaged or foreign (`ContractBroken`): waiting does not mend it.
+        """
+        for pause in (*PAUSES, *repeat(PAUSES[-1])):
+            try:
+                loop()
+            except Exception as problem:
+                if name == "engine" or isinstance(problem, ContractBroken):
+                    log.critical("%s cannot go on; the platform ends", name, exc_info=True)
+                    self._on_failure()
+                    return
+                log.exception("%s failed; it begins again in %g s", name, pause)
+            else:
+                return
+            if self._stop.wait(pause):
+                return
 
     def _bound_tasks(self) -> Mapping[str, Callable[[Mapping[str, Any]], Mapping[str, Any]]]:
         def bind(name: str) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
@@ -243,10 +266,20 @@ class LocalPlatform:
             self._queue_changed.clear()
 
     def _run_task(self, name: str, given: Mapping[str, Any]) -> None:
+        """Run a task that is repeated anyway: whatever it raises ends this turn of it alone."""
         try:
             TASKS[name](given, ports=self.ports)
-        except AtelierError:
-            log.exception("%s failed; it is tried again within a minute", name)
+        except AtelierError as problem:
+            log.warning("%s failed and is tried again within a minute: %s", name, problem)
+        except PlatformStopping:
+            log.info("%s ends with the platform", name)
+        except Exception:
+            log.exception("%s failed unexpectedly; it is tried again within a minute", name)
+
+    def _keep_time(self) -> None:
+        """Bring the time mark to the disk now and then, for the machine's own end."""
+        while not self._stop.wait(MARK_SECONDS):
+            self._time_mark.flush()
 
     def _on_training_event(self, event: Event) -> None:
         """Play EventBridge: hand a training job's event to the settle task."""

@@ -26,6 +26,7 @@ from atelier.contracts.documents import encode
 from atelier.contracts.errors import (
     AtelierError,
     CapacityMissing,
+    ContractBroken,
     InvalidRequest,
     QuotaExceeded,
     Throttled,
@@ -42,6 +43,7 @@ from tasks.ports import Objects, TrainingJob
 logger = logging.getLogger(__name__)
 
 _TELL_AGAIN_SECONDS = 1.0
+_TOLD_AT_ONCE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,14 +271,29 @@ class TrainingService:
     def serve(self, stop: threading.Event) -> None:
         """Supervise until `stop` is set, then end every program and close.
 
+        Raises:
+            ContractBroken: the jobs' records are damaged.
+
         Call it in one thread that lives as long as the platform: the kernel ends the children with
         the thread that started them.
         """
         try:
             while not stop.is_set():
                 self._wake.clear()
-                if not self.tick():
-                    self._wake.wait(self.settings.tick_seconds)
+                try:
+                    told = self.tick()
+                except ContractBroken:
+                    raise
+                except AtelierError as problem:
+                    # A full disk, say. What runs goes on; its records wait.
+                    logger.warning("the jobs' records cannot be used now: %s", problem)
+                    stop.wait(_TELL_AGAIN_SECONDS)
+                except Exception:
+                    logger.exception("the jobs could not be looked after just now")
+                    stop.wait(_TELL_AGAIN_SECONDS)
+                else:
+                    if not told:
+                        self._wake.wait(self.settings.tick_seconds)
         finally:
             self.close()
 
@@ -311,13 +328,19 @@ class TrainingService:
         told = 0
         if self._clock.monotonic_seconds() < self._tell_at:
             return told
-        for number, event in self._store.untold(limit=100):
+        held_up: set[str] = set()
+        for number, event in self._store.untold(limit=_TOLD_AT_ONCE):
+            job = event["detail"]["TrainingJobName"]
+            if job in held_up:
+                continue
             try:
                 self._on_event(event)
-            except Exception:
-                logger.exception("event %s: told again in a moment", event["id"])
+            except Exception as problem:  # noqa: BLE001 - whoever takes events may fail in any way
+                logger.warning("event %s: told again in a moment: %r", event["id"], problem)
+                # An event that nobody can take holds up its own job's, and no other's.
+                held_up.add(job)
                 self._tell_at = self._clock.monotonic_seconds() + _TELL_AGAIN_SECONDS
-                break
+                continue
             self._store.mark_told(number)
             told += 1
         return told
