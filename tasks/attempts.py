@@ -11,6 +11,8 @@ from atelier.contracts.status import Stamp, Status
 from tasks.ports import Changed, Objects, Ports
 
 MAX_PROGRESS_BYTES = 256 * 1024
+BEGUN_AGAIN = "training starts again after"
+"""How the sentence begins that tells whoever waits why there is another attempt."""
 
 
 def read_progress(record: RequestRecord, *, objects: Objects) -> Progress | None:
@@ -69,7 +71,7 @@ def begin_next(
         Stamp(record.attempt + 1, Status.QUEUED),
         lone_failures=failures,
         resume_from=None if failed else _last_checkpoint(record, objects=ports.objects),
-        waiting_for=f"training starts again after: {why}"[:500],
+        waiting_for=f"{BEGUN_AGAIN}: {why}"[:500],
     )
 
 

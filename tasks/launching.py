@@ -38,6 +38,11 @@ from tasks.training_job import training_job
 MAX_THROTTLES = 6
 """So often in a row a launch is tried anew before the round looks at the rest of its work."""
 
+HELD_BY_QUOTA = "waiting for a free training instance"
+HELD_BY_CAPACITY = "waiting for capacity in the Region"
+HELD_BY_PACE = "waiting for a turn"
+"""How the sentence begins that tells whoever waits what holds their launch up."""
+
 
 class Outcome(Enum):
     """What became of a batch."""
@@ -234,7 +239,7 @@ def _tell(members: tuple[RequestRecord, ...], sentence: str, *, ports: Ports) ->
 def _sentence(refusal: Throttled | QuotaExceeded | CapacityMissing) -> str:
     """Return what the person who waits is told."""
     if isinstance(refusal, QuotaExceeded):
-        return f"waiting for a free training instance: {refusal.message}"
+        return f"{HELD_BY_QUOTA}: {refusal.message}"
     if isinstance(refusal, CapacityMissing):
-        return f"waiting for capacity in the Region: {refusal.message}"
-    return "waiting for a turn: the account may start one training job a second"
+        return f"{HELD_BY_CAPACITY}: {refusal.message}"
+    return f"{HELD_BY_PACE}: the account may start one training job a second"

@@ -7,7 +7,7 @@ account shares.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from atelier.contracts.errors import LedgerContention
@@ -37,23 +37,35 @@ def run(given: Mapping[str, Any], *, ports: Ports) -> dict[str, Any]:
     for _ in range(WRITES):
         record = ports.ledger.read(request)
         if record.status in TRAINED:
-            return _output(record, "trained", turn, None, ports=ports)
+            return _output(record, "trained", turn, 1)
         if record.status in TERMINAL:
             raise ended(record)
         if record.status in BEFORE_ANY_JOB:
-            return _output(record, "requeue", turn, None, ports=ports)
+            return _output(record, "requeue", turn, 1)
         # Read after the record: the last words of a job that has ended are in the bucket by then.
         progress = read_progress(record, objects=ports.objects)
-        verdict, record, state = _settle(record, progress, ports=ports)
+        now = ports.clock.now()
+        wait = wait_for(
+            record,
+            eta_seconds=_eta_seconds(progress, now=now),
+            turn=turn,
+            now=now,
+            settings=ports.settings,
+        )
+        look = {"looks": turn, "look_at": now + timedelta(seconds=wait)}
+        verdict, record, state = _settle(record, progress, look, ports=ports)
         if verdict is not Verdict.STALE:
-            return _output(record, state, turn, progress, ports=ports)
+            return _output(record, state, turn, wait)
     raise LedgerContention(f"request {request} moved on {WRITES} times")
 
 
 def _settle(
-    record: RequestRecord, progress: Progress | None, *, ports: Ports
+    record: RequestRecord, progress: Progress | None, look: Mapping[str, Any], *, ports: Ports
 ) -> tuple[Verdict, RequestRecord, str]:
-    """Write what progress says, in one write; return its verdict and where training stands."""
+    """Write what progress says, in one write; return its verdict and where training stands.
+
+    `look` is when the job is looked at next, written while it is not done.
+    """
     ledger = ports.ledger
     if progress is not None and progress.state is TrainingState.DONE:
         stamp = Stamp(record.attempt, Status.TRAINED, record.job)
@@ -65,13 +77,13 @@ def _settle(
     if why := lost(record, progress):
         changed = begin_next(record, progress, why, ports=ports)
         return changed.verdict, changed.record, "requeue"
-    if progress is None:
-        return Verdict.SAME, record, "running"
-    if record.status is Status.LAUNCHING and progress.state in BEGUN:
+    noted = {**(_noted(progress) if progress else {}), **look}
+    begun = progress is not None and progress.state in BEGUN
+    if record.status is Status.LAUNCHING and begun:
         stamp = Stamp(record.attempt, Status.TRAINING, record.job)
-        changed = ledger.advance(record.request, stamp, **_noted(progress))
+        changed = ledger.advance(record.request, stamp, **noted)
     else:
-        changed = ledger.annotate(record.request, attempt=record.attempt, **_noted(progress))
+        changed = ledger.annotate(record.request, attempt=record.attempt, **noted)
     return changed.verdict, changed.record, "running"
 
 
@@ -84,17 +96,7 @@ def _noted(progress: Progress) -> dict[str, Any]:
     }
 
 
-def _output(
-    record: RequestRecord, state: str, turn: int, progress: Progress | None, *, ports: Ports
-) -> dict[str, Any]:
-    now = ports.clock.now()
-    wait = wait_for(
-        record,
-        eta_seconds=_eta_seconds(progress, now=now),
-        turn=turn,
-        now=now,
-        settings=ports.settings,
-    )
+def _output(record: RequestRecord, state: str, turn: int, wait: int) -> dict[str, Any]:
     return {
         "attempt": record.attempt,
         "job": record.job,

@@ -25,6 +25,7 @@ from atelier.contracts.errors import (
 from atelier.contracts.generation import GenerateRequest, GenerateResponse
 from atelier.contracts.records import ModelRecord
 from atelier.contracts.status import UNFINISHED
+from tasks.lookout import Lookout
 from tasks.ports import Ports
 
 router = APIRouter(prefix="/v1", tags=["models"], responses=EVERYWHERE)
@@ -38,10 +39,11 @@ def read_user(user_id: str, ports: Given, who: Who) -> UserView:
     unfinished, _ = ports.ledger.list_requests(
         tenant=who.tenant, owner=owner, statuses=UNFINISHED, limit=200
     )
+    lookout = Lookout(ports)
     return UserView(
         user_id=user_id,
         models=[views.model(m) for m in ports.ledger.models(owner=owner)],
-        onboardings=[views.onboarding(r, None) for r in unfinished],
+        onboardings=[views.onboarding(r, None, lookout.of(r, None)) for r in unfinished],
     )
 
 

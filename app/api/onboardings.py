@@ -12,7 +12,7 @@ from app.api.given import Given, Who
 from app.api.keys import Caller
 from app.api.names import check_free
 from app.api.problems import EVERYWHERE, responses
-from app.api.shapes import NewOnboarding, OnboardingPage, OnboardingView
+from app.api.shapes import NewOnboarding, OnboardingPage, OnboardingView, WhyView
 from app.api.uploads import read_complete
 from atelier.contracts import checkpoints, ids, keys
 from atelier.contracts.base_models import check_available
@@ -29,6 +29,7 @@ from atelier.contracts.request import OnboardingInput, SamplePrompt, normalise
 from atelier.contracts.status import Status
 from tasks import cancel
 from tasks.attempts import read_progress
+from tasks.lookout import Lookout
 from tasks.ports import Ports
 
 router = APIRouter(prefix="/v1/onboardings", tags=["onboardings"], responses=EVERYWHERE)
@@ -111,8 +112,10 @@ def list_onboardings(
         limit=limit,
     )
     # A list shows what the ledger knows; one onboarding's own page reads its freshest progress.
+    lookout = Lookout(ports)
     return OnboardingPage(
-        items=[views.onboarding(record, None) for record in items], next_cursor=following
+        items=[views.onboarding(r, None, lookout.of(r, None)) for r in items],
+        next_cursor=following,
     )
 
 
@@ -120,6 +123,14 @@ def list_onboardings(
 def read_onboarding(onboarding: str, ports: Given, who: Who) -> OnboardingView:
     """Status, timeline, training progress, and why it failed if it did."""
     return _view(find(onboarding, ports, who), ports)
+
+
+@router.get("/{onboarding}/why", summary="Where an onboarding is, and when it will be ready")
+def explain_onboarding(onboarding: str, ports: Given, who: Who) -> WhyView:
+    """One sentence, and what stands behind it: measured durations, queue, attempts, execution."""
+    record = find(onboarding, ports, who)
+    progress = read_progress(record, objects=ports.objects)
+    return views.why(record, Lookout(ports).closely(record, progress))
 
 
 @router.post("/{onboarding}/cancel", summary="Cancel an onboarding at any moment")
@@ -194,4 +205,5 @@ def _input(
 
 
 def _view(record: RequestRecord, ports: Ports) -> OnboardingView:
-    return views.onboarding(record, read_progress(record, objects=ports.objects))
+    progress = read_progress(record, objects=ports.objects)
+    return views.onboarding(record, progress, Lookout(ports).of(record, progress))

@@ -220,6 +220,25 @@ class PhotosView(Shape):
     )
 
 
+class OutlookView(Shape):
+    """Where an onboarding is, what it waits for, when it ends, and what would speed it up."""
+
+    sentence: str = Field(description="All of it, for people.")
+    phase: str = Field(description="Which situation this is, in a word or two.")
+    expected_end_at: datetime | None = Field(
+        description="When it should be ready; null when nobody can tell, or when it has ended."
+    )
+    faster: list[str] = Field(description="What would truly speed it up.")
+
+
+class WhyView(OutlookView):
+    """The long form: what the sentence rests on."""
+
+    id: str
+    status: Status
+    details: list[str] = Field(description="What stands behind the sentence, a line each.")
+
+
 class OnboardingView(Shape):
     """An onboarding as it stands."""
 
@@ -242,6 +261,7 @@ class OnboardingView(Shape):
     failure: FailureView | None
     version: str | None = Field(description="Of the model that was made, once it is ready.")
     instance_prompt: str = Field(description="The words that call the subject in prompts.")
+    outlook: OutlookView
 
 
 class OnboardingPage(Shape):

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from app.api.shapes import (
     FailureView,
     ModelView,
     OnboardingView,
+    OutlookView,
     PhotosView,
     ProgressView,
     StatusEntered,
     VersionView,
+    WhyView,
 )
 from atelier.contracts.progress import Progress
 from atelier.contracts.records import ModelRecord, RequestRecord
 from atelier.contracts.status import RANK, Status
+from tasks.outlook import Outlook
 
 
-def onboarding(record: RequestRecord, progress: Progress | None) -> OnboardingView:
+def onboarding(
+    record: RequestRecord, progress: Progress | None, outlook: Outlook
+) -> OnboardingView:
     """Show a request; `progress` is its freshest progress.json, if there is one."""
     given = record.given
     timeline = [StatusEntered(status=Status(s), at=at) for s, at in record.entered.items()]
@@ -49,7 +56,27 @@ def onboarding(record: RequestRecord, progress: Progress | None) -> OnboardingVi
         ),
         version=record.version,
         instance_prompt=given.instance_prompt,
+        outlook=OutlookView(**_outlook(outlook)),
     )
+
+
+def why(record: RequestRecord, outlook: Outlook) -> WhyView:
+    """Show an outlook with what it rests on."""
+    return WhyView(
+        id=record.request,
+        status=record.status,
+        details=list(outlook.details),
+        **_outlook(outlook),
+    )
+
+
+def _outlook(outlook: Outlook) -> dict[str, Any]:
+    return {
+        "sentence": outlook.sentence,
+        "phase": outlook.phase,
+        "expected_end_at": outlook.expected_end_at,
+        "faster": list(outlook.faster),
+    }
 
 
 def model(record: ModelRecord) -> ModelView:

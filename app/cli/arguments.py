@@ -76,6 +76,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("down", "Stop the local platform; what is under way goes on at the next start.", local)
     _onboard(add("onboard", "Upload a folder of photos and start an onboarding.", local, remote))
     _status(add("status", "Show one onboarding, or list them.", local, remote))
+    _why(add("why", "Say where an onboarding is, and when it will be ready.", local, remote))
     _models(add("models", "List the models that can be drawn with.", local, remote))
     _generate(add("generate", "Draw images with a model.", local, remote))
     _cancel(add("cancel", "Cancel an onboarding, queued or in training.", local, remote))
@@ -194,6 +195,10 @@ def _status(parser: argparse.ArgumentParser) -> None:
         help="how many to list (default: %(default)s)",
     )
     _watch(parser)
+
+
+def _why(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("onboarding", metavar="ID", help="the onboarding, or the start of its id")
 
 
 def _models(parser: argparse.ArgumentParser) -> None:

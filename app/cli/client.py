@@ -102,6 +102,10 @@ class Client(AbstractContextManager["Client"]):
         """Return an onboarding with its freshest progress."""
         return self._document("GET", f"/v1/onboardings/{_part(onboarding)}")
 
+    def why(self, onboarding: str) -> Document:
+        """Return where an onboarding is, and when it will be ready."""
+        return self._document("GET", f"/v1/onboardings/{_part(onboarding)}/why")
+
     def onboardings(self, *, user: str | None, limit: int) -> list[Document]:
         """Return the newest onboardings."""
         query = {"limit": str(limit), **({"user_id": user} if user is not None else {})}

@@ -139,7 +139,7 @@ def status(given: Namespace, desk: Desk) -> Exit:
         check_folder(given.out)
     with desk.connect() as client:
         if given.onboarding:
-            given.onboarding = _whole_id(given.onboarding, client)
+            given.onboarding = whole_id(given.onboarding, client)
         if given.onboarding and given.watch:
             return _watch(given.onboarding, given, desk, client)
         if given.onboarding:
@@ -221,7 +221,7 @@ def generate(given: Namespace, desk: Desk) -> Exit:
 def cancel(given: Namespace, desk: Desk) -> Exit:
     """Cancel an onboarding."""
     with desk.connect() as client:
-        found = client.cancel(_whole_id(given.onboarding, client))
+        found = client.cancel(whole_id(given.onboarding, client))
     desk.console.document(found)
     name = f"Onboarding {found['id']} of {found['user_id']}/{found['model']}"
     desk.console.say(
@@ -270,7 +270,7 @@ def _goes_on(under_way: int | None) -> str:
     return f"{counted(under_way, 'onboarding')} {were} on at the next `atelier up`."
 
 
-def _whole_id(start: str, client: Client) -> str:
+def whole_id(start: str, client: Client) -> str:
     """Return the id of the one onboarding whose id starts so; other words stay as they are.
 
     Raises:

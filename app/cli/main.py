@@ -109,13 +109,14 @@ def run(
 
 
 def _command(given: Namespace) -> Command:
-    from app.cli import commands  # noqa: PLC0415 - as above
+    from app.cli import commands, why  # noqa: PLC0415 - as above
 
     table: Mapping[str, Command] = {
         "up": commands.up_foreground if getattr(given, "foreground", False) else commands.up,
         "down": commands.down,
         "onboard": commands.onboard,
         "status": commands.status,
+        "why": why.why,
         "models": commands.models,
         "generate": commands.generate,
         "cancel": commands.cancel,

@@ -128,12 +128,14 @@ class Platform:
         bodies: JSON bodies by `METHOD /path`.
         files: what was uploaded, by name.
         page: how many onboardings one page of the list holds.
+        why: what asking for an onboarding's outlook answers.
     """
 
     looks: list[dict[str, Any]] = field(default_factory=lambda: [QUEUED])
     items: list[dict[str, Any]] = field(default_factory=list)
     models: list[dict[str, Any]] = field(default_factory=list)
     page: int = 200
+    why: dict[str, Any] = field(default_factory=dict)
     known: bool = False
     refusals: dict[str, list[httpx.Response]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
@@ -183,6 +185,8 @@ class Platform:
             return httpx.Response(200, json=self.looks[-1])
         if path == f"/v1/onboardings/{ID}":
             return httpx.Response(200, json=self.looks.pop(0) if self.looks[1:] else self.looks[0])
+        if path == f"/v1/onboardings/{ID}/why":
+            return httpx.Response(200, json=self.why)
         if path == "/v1/models":
             return httpx.Response(200, json={"items": self.models})
         if path == "/v1/models/me/images":

@@ -1,0 +1,71 @@
+"""`atelier why`: the sentence of a platform that runs, and what a stopped one still knows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from atelier.contracts.clock import ManualClock
+from atelier.contracts.status import Stamp, Status
+from infra.local.ledger import SqliteLedger
+from tests.cli.platform import ID, Shell
+from tests.contracts.people import at, request_record
+
+WHY = {
+    "id": ID,
+    "status": "training",
+    "sentence": "It trains: step 75 of 150; it should be ready in about 9 s.",
+    "phase": "training",
+    "expected_end_at": None,
+    "faster": [],
+    "details": ["decides next: SyncCheckpoints", "training job: atelier-b"],
+}
+
+
+def test_the_sentence_comes_first_and_what_stands_behind_it_below(shell: Shell) -> None:
+    shell.platform.why = WHY
+    assert shell("why", ID) == 0
+    assert shell.out.splitlines() == [
+        WHY["sentence"],
+        "  · decides next: SyncCheckpoints",
+        "  · training job: atelier-b",
+    ]
+
+
+def test_an_unknown_onboarding_is_told_as_in_the_other_commands(shell: Shell) -> None:
+    assert shell("why", "r" + "b" * 26) == 3
+    assert "`atelier status` lists the onboardings" in shell.err
+
+
+def stopped(tmp_path: Path, *records: object) -> Shell:
+    ledger = SqliteLedger(tmp_path / "ledger.sqlite3", clock=ManualClock())
+    for record in records:
+        ledger.create(record)
+    ledger.close()
+    return Shell(tmp_path)
+
+
+def test_a_stopped_platform_says_that_nothing_goes_on(tmp_path: Path) -> None:
+    record = request_record(given={"tenant": "default"})
+    shell = stopped(tmp_path, record)
+    assert shell("why", record.request[:8]) == 0
+    told = " ".join(shell.out.split())
+    assert told.startswith("No platform runs in")
+    assert "it was queued when that stopped" in told
+
+
+def test_a_stopped_platform_still_tells_how_an_onboarding_ended(tmp_path: Path) -> None:
+    record = at(Stamp(1, Status.CANCELLED), given={"tenant": "default"})
+    shell = stopped(tmp_path, record)
+    assert shell("why", record.request) == 0
+    assert shell.out.startswith("It was cancelled at")
+
+
+def test_another_tenant_s_onboarding_does_not_exist_there(tmp_path: Path) -> None:
+    record = request_record()
+    assert stopped(tmp_path, record)("why", record.request) == 3
+
+
+def test_where_no_platform_ever_ran_it_is_said_how_to_start_one(tmp_path: Path) -> None:
+    shell = Shell(tmp_path)
+    assert shell("why", ID) == 5
+    assert "atelier up" in shell.err
