@@ -10,7 +10,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from atelier.contracts.errors import AlreadyExists, AtelierError, InvalidRequest, NotFound
+from atelier.contracts.errors import (
+    AlreadyExists,
+    AtelierError,
+    ContractBroken,
+    InvalidRequest,
+    LedgerContention,
+    NotFound,
+    ServiceUnavailable,
+)
 from tasks.causes import cause_of, failure_of
 from tasks.ports import Execution
 from workflows.engine import errors as engine_errors
@@ -18,10 +26,14 @@ from workflows.engine.engine import (
     Engine,
     ExecutionAlreadyExists,
     ExecutionDoesNotExist,
+    ExecutionNotRedrivable,
     ExecutionRecord,
     InvalidToken,
     Report,
     StateMachineDoesNotExist,
+    StorageBroken,
+    StorageContended,
+    StorageUnavailable,
     TaskCall,
     TaskDoesNotExist,
     TaskFailure,
@@ -111,36 +123,58 @@ class LocalExecutions:
             with _told_in_the_tree(machine, name):
                 self.engine.stop_execution(record.arn, error=error, cause=cause)
 
+    def redrive(self, machine: str, name: str) -> Execution:
+        """Let an execution that did not end well go on where it did not."""
+        with _told_in_the_tree(machine, name):
+            self.engine.redrive_execution(self.engine.execution_arn(machine, name))
+        return self.describe(machine, name)
+
     def succeed_task(self, token: str, output: Mapping[str, Any]) -> bool:
         """Complete a callback; False when nobody waits for it any more."""
-        try:
-            self.engine.send_task_success(token, dict(output))
-        except (TaskTimedOut, TaskDoesNotExist, InvalidToken):
-            return False
-        except engine_errors.InvalidRequest as problem:
-            raise InvalidRequest(problem.message, where="output") from problem
-        return True
+        return _answered(lambda: self.engine.send_task_success(token, dict(output)), "output")
 
     def fail_task(self, token: str, *, error: str, cause: str) -> bool:
         """Fail a callback; False when nobody waits for it any more."""
-        try:
-            self.engine.send_task_failure(token, error=error, cause=cause)
-        except (TaskTimedOut, TaskDoesNotExist, InvalidToken):
-            return False
-        except engine_errors.InvalidRequest as problem:
-            raise InvalidRequest(problem.message, where="cause") from problem
-        return True
+        return _answered(
+            lambda: self.engine.send_task_failure(token, error=error, cause=cause), "cause"
+        )
 
     def _find(self, machine: str, name: str) -> ExecutionRecord:
         with _told_in_the_tree(machine, name):
             return self.engine.describe_execution(self.engine.execution_arn(machine, name))
 
 
+def _answered(answer: Callable[[], None], where: str) -> bool:
+    """Answer a callback; say whether anybody waited for it."""
+    try:
+        with _stored_in_the_tree():
+            answer()
+    except (TaskTimedOut, TaskDoesNotExist, InvalidToken):
+        return False
+    except engine_errors.InvalidRequest as problem:
+        raise InvalidRequest(problem.message, where=where) from problem
+    return True
+
+
+@contextmanager
+def _stored_in_the_tree() -> Iterator[None]:
+    """Raise the engine's storage errors as the ledger raises its own."""
+    try:
+        yield
+    except StorageContended as problem:
+        raise LedgerContention(problem.message) from problem
+    except StorageUnavailable as problem:
+        raise ServiceUnavailable(problem.message) from problem
+    except StorageBroken as problem:
+        raise ContractBroken(problem.message, where="executions") from problem
+
+
 @contextmanager
 def _told_in_the_tree(machine: str, name: str) -> Iterator[None]:
     """Raise what the engine refuses as the tree's errors, which ports speak in."""
     try:
-        yield
+        with _stored_in_the_tree():
+            yield
     except ExecutionAlreadyExists as problem:
         raise AlreadyExists(
             f"execution {name} of {machine} exists", kind="execution", name=name
@@ -153,7 +187,7 @@ def _told_in_the_tree(machine: str, name: str) -> Iterator[None]:
         raise NotFound(
             f"no state machine {machine}", kind="state machine", name=machine
         ) from problem
-    except engine_errors.InvalidRequest as problem:
+    except (engine_errors.InvalidRequest, ExecutionNotRedrivable) as problem:
         raise InvalidRequest(problem.message, where=f"execution {name} of {machine}") from problem
 
 

@@ -150,6 +150,52 @@ def test_stopping_what_nobody_started_is_not_found(port):
         port.stop("onboarding", "one", error="Cancelled", cause="nobody wants it")
 
 
+# redrive
+
+
+@pytest.mark.parametrize("status", ["FAILED", "TIMED_OUT", "ABORTED"])
+def test_an_execution_that_did_not_end_well_is_redriven_and_runs_again(stage, port, status):
+    token = stage.token("one")
+    arn = port.describe("onboarding", "one").arn
+    stage.end("one", status)
+
+    redriven = port.redrive("onboarding", "one")
+
+    assert (redriven.arn, redriven.status) == (arn, "RUNNING")
+    assert (redriven.error, redriven.cause) == (None, None)
+    assert port.describe("onboarding", "one") == redriven
+    assert not port.succeed_task(token, {"late": True})
+    assert port.describe("onboarding", "one").status == "RUNNING"
+
+
+def test_a_redriven_execution_ends_and_is_redriven_again(stage, port):
+    stage.token("one")
+    stage.end("one", "FAILED")
+    port.redrive("onboarding", "one")
+    port.stop("onboarding", "one", error="Cancelled", cause="nobody wants it")
+
+    assert port.describe("onboarding", "one").error == "Cancelled"
+    assert port.redrive("onboarding", "one").status == "RUNNING"
+
+
+@pytest.mark.parametrize("status", ["RUNNING", "SUCCEEDED"])
+def test_an_execution_that_runs_or_has_succeeded_is_not_redriven(stage, port, status):
+    stage.token("one")
+    if status != "RUNNING":
+        stage.end("one", status)
+    before = port.describe("onboarding", "one")
+
+    with pytest.raises(InvalidRequest):
+        port.redrive("onboarding", "one")
+
+    assert port.describe("onboarding", "one") == before
+
+
+def test_redriving_what_nobody_started_is_not_found(port):
+    with pytest.raises(NotFound):
+        port.redrive("onboarding", "one")
+
+
 # tokens
 
 

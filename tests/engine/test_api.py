@@ -76,6 +76,8 @@ def test_an_execution_is_described_as_botocore_describes_it(stored):
         "output": '{"a":1}',
         "outputDetails": {"included": True},
         "redriveCount": 0,
+        "redriveStatus": "NOT_REDRIVABLE",
+        "redriveStatusReason": "Execution is SUCCEEDED and cannot be redriven",
     }
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from workflows.engine.errors import StorageContended
 from workflows.engine.execution import Closing, ExecutionStatus
 from workflows.engine.happenings import Heartbeat, Started, TaskReturned
 from workflows.engine.history import HistoryEvent
@@ -103,7 +103,7 @@ def test_the_token_key_stays_the_same(store):
 def test_a_batch_is_stored_as_a_whole_or_not_at_all(tmp_path):
     store = SqliteHistoryStore(tmp_path / "executions.sqlite3")
     store.commit(entries("one")[:1])
-    with pytest.raises(sqlite3.IntegrityError):
+    with pytest.raises(StorageContended, match="another process wrote"):
         store.commit([*entries("two")[:1], *entries("one")[:1]])
     assert store.find("arn:two") is None
     store.close()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -30,6 +31,7 @@ from workflows.machines.asl import MACHINES
 ENDED = frozenset({"Completed", "Failed", "Stopped"})
 FAILURE_REASON_CHARACTERS = 1024
 CAUSE_CHARACTERS = 32_768
+REDRIVES = 1000
 EXECUTION_NAME = re.compile(r"[\w.+=@!()'-]{1,80}")
 
 
@@ -103,6 +105,7 @@ class ScriptedExecutions:
         executions, inputs: by machine and name.
         succeeded, failed: what tokens were completed with.
         overdue: tokens that nobody waits with any more.
+        redriven: how often each execution went on after an end.
     """
 
     executions: dict[tuple[str, str], Execution] = field(default_factory=dict)
@@ -110,6 +113,7 @@ class ScriptedExecutions:
     succeeded: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     failed: dict[str, tuple[str, str]] = field(default_factory=dict)
     overdue: set[str] = field(default_factory=set)
+    redriven: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def start(self, machine: str, name: str, given: Mapping[str, Any]) -> Execution:
         key = (machine, name)
@@ -133,6 +137,16 @@ class ScriptedExecutions:
     def stop(self, machine: str, name: str, *, error: str, cause: str) -> None:
         if self.describe(machine, name).status == "RUNNING":
             self.finish(machine, name, "ABORTED", error=error, cause=cause)
+
+    def redrive(self, machine: str, name: str) -> Execution:
+        execution = self.describe(machine, name)
+        if execution.status not in {"FAILED", "TIMED_OUT", "ABORTED"}:
+            raise InvalidRequest(f"execution {name} is {execution.status}", where="status")
+        if self.redriven[machine, name] == REDRIVES:
+            raise InvalidRequest(f"execution {name} was redriven {REDRIVES} times", where="status")
+        self.redriven[machine, name] += 1
+        self.finish(machine, name, "RUNNING")
+        return self.executions[machine, name]
 
     def finish(
         self,

@@ -26,6 +26,7 @@ class Branch:
         index: Which branch or item it is.
         item: The context object's `Map` inside an iteration.
         visit: The visit that is open.
+        entering: The state that it enters when its turn comes, and the input.
     """
 
     machine: Machine
@@ -35,6 +36,7 @@ class Branch:
     index: int = 0
     item: Mapping[str, Json] | None = None
     visit: Visit | None = None
+    entering: tuple[str, Json] | None = None
 
 
 @dataclass(slots=True)
@@ -53,6 +55,7 @@ class Visit:
         timer: The timer it waits for: a Wait's, or a retry's.
         attempt: The task attempt it waits for.
         fan: The branches it waits for.
+        broken: The branches it waited for before one of them failed: a redrive goes on with them.
     """
 
     branch: Branch
@@ -66,6 +69,7 @@ class Visit:
     timer: int | None = None
     attempt: Attempt | None = None
     fan: Fan | None = None
+    broken: Fan | None = None
 
 
 @dataclass(slots=True)
@@ -75,6 +79,8 @@ class Fan:
     Attributes:
         items: The inputs or items, in order.
         results: The output of each that is done.
+        begun: The event that began it.
+        at_once: How many may be under way.
         open: Those under way, by index.
         started: How many were started.
         done: How many are done.
@@ -82,6 +88,8 @@ class Fan:
 
     items: list[Json]
     results: list[Json]
+    begun: int
+    at_once: int
     open: dict[int, Branch] = field(default_factory=dict)
     started: int = 0
     done: int = 0

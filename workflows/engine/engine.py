@@ -21,6 +21,7 @@ from workflows.engine.errors import (
     EngineError,
     ExecutionAlreadyExists,
     ExecutionDoesNotExist,
+    ExecutionNotRedrivable,
     InvalidArn,
     InvalidDefinition,
     InvalidExecutionInput,
@@ -29,6 +30,10 @@ from workflows.engine.errors import (
     InvalidRequest,
     InvalidToken,
     StateMachineDoesNotExist,
+    StorageBroken,
+    StorageContended,
+    StorageError,
+    StorageUnavailable,
     TaskDoesNotExist,
     TaskTimedOut,
     TooLate,
@@ -71,6 +76,7 @@ __all__ = [
     "EngineError",
     "ExecutionAlreadyExists",
     "ExecutionDoesNotExist",
+    "ExecutionNotRedrivable",
     "ExecutionRecord",
     "ExecutionStatus",
     "HistoryEvent",
@@ -90,6 +96,10 @@ __all__ = [
     "SqliteHistoryStore",
     "StartedExecution",
     "StateMachineDoesNotExist",
+    "StorageBroken",
+    "StorageContended",
+    "StorageError",
+    "StorageUnavailable",
     "Subscriber",
     "TaskCall",
     "TaskDoesNotExist",
@@ -109,6 +119,8 @@ _T = TypeVar("_T")
 
 PAGE_LIMIT: Final = 1_000
 _LONGEST_NAP_SECONDS: Final = 0.5
+_SHORTEST_PAUSE_SECONDS: Final = 0.05
+_LONGEST_PAUSE_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +263,28 @@ class Engine:
             )
             self._host.open(record)
             return StartedExecution(arn, record.start_date)
+
+    def redrive_execution(self, execution_arn: str) -> datetime:
+        """Let an execution that failed, timed out or was aborted go on where it did.
+
+        The states that did not complete are worked on again, with the same definition and input,
+        new task tokens, new timeouts, and as many retries as at first.
+
+        Returns:
+            When it went on.
+
+        Raises:
+            ExecutionDoesNotExist: there is no such execution.
+            ExecutionNotRedrivable: it runs or has succeeded, ended more than 14 days ago, was
+                redriven 1,000 times, has no room in its history, or cannot be folded any more.
+        """
+        with self._lock:
+            record = self.describe_execution(execution_arn)
+            reason = record.why_not_redrivable(self._clock.now())
+            if reason is not None:
+                raise ExecutionNotRedrivable(f"Execution Not Redrivable: '{record.arn}': {reason}")
+            self._host.redrive(record)
+            return self.describe_execution(execution_arn).redrive_date or self._clock.now()
 
     def stop_execution(
         self, execution_arn: str, *, error: str | None = None, cause: str | None = None
@@ -405,19 +439,41 @@ class Engine:
     # --- running -------------------------------------------------------------------------------
 
     def recover(self) -> Recovery:
-        """Take up every open execution again; call it once, before `serve`.
+        """Take up every open execution again; call it before `serve`, again if need be.
 
         Each journal is folded again and must lead to the recorded events; an execution that
         cannot go on so fails, and does not keep the others from going on.
+
+        Raises:
+            StorageError: not all could be taken up.
         """
         with self._lock:
             return self._host.recover()
 
     def serve(self, stop: threading.Event) -> None:
-        """Run until `stop` is set; in a thread of its own."""
+        """Run until `stop` is set; in a thread of its own.
+
+        While histories cannot be stored it goes on trying: what happens meanwhile is kept.
+
+        Raises:
+            StorageBroken: trying again is of no use; the message says what is.
+        """
+        tries = 0
         while not stop.is_set():
             self._host.wake.clear()
-            self.run_due()
+            try:
+                self.run_due()
+            except StorageBroken:
+                raise
+            except StorageError as problem:
+                if not tries:
+                    _log.error("executions stand still until they can be stored: %s", problem)
+                tries += 1
+                stop.wait(min(_SHORTEST_PAUSE_SECONDS * 2**tries, _LONGEST_PAUSE_SECONDS))
+                continue
+            if tries:
+                _log.warning("executions go on; they were stored at try %d", tries + 1)
+                tries = 0
             due = self._next_due()
             nap = _LONGEST_NAP_SECONDS
             if due is not None:
@@ -426,13 +482,15 @@ class Engine:
                 self._host.wake.wait(nap)
 
     def run_due(self) -> None:
-        """Take in everything that has happened by now; time does not move."""
+        """Take in everything that has happened by now; time does not move.
+
+        Raises:
+            StorageError: it could not be stored; it is kept for the next call.
+        """
         while True:
             with self._lock:
-                batch = self._host.take_batch()
-                if not batch:
+                if not self._host.fold_due():
                     return
-                self._host.fold(batch)
 
     def run_for(self, seconds: float) -> None:
         """Let the clock run for `seconds`, stopping at every timer; for a ManualClock."""

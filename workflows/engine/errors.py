@@ -8,8 +8,12 @@ EngineError
 │       └── UnsupportedDefinition   AWS may take it; this engine does not run it
 ├── DoesNotExist              nothing to act on
 │   └── ExecutionDoesNotExist, StateMachineDoesNotExist, TaskDoesNotExist
-└── TooLate                   it was decided before; look at what is there
-    └── ExecutionAlreadyExists, TaskTimedOut
+├── TooLate                   it was decided before; look at what is there
+│   └── ExecutionAlreadyExists, ExecutionNotRedrivable, TaskTimedOut
+└── StorageError              nothing was changed
+    ├── StorageUnavailable    the disk is full or failing: the same call works once it is not
+    ├── StorageContended      another process has the file: the same call works later
+    └── StorageBroken         the file is damaged: look at it before anything else
 
 StateFailure stands apart: an error of the Amazon States Language, raised while a state is visited
 and matched by Retry and Catch, never shown to the engine's callers as an exception.
@@ -109,8 +113,32 @@ class ExecutionAlreadyExists(TooLate):
     """The name was used for another input, or its execution has ended."""
 
 
+class ExecutionNotRedrivable(TooLate):
+    """The execution runs, has succeeded, or a limit of redrives is reached; the message says."""
+
+
 class TaskTimedOut(TooLate):
     """The token's task attempt is over: answered, timed out, or its execution has ended."""
+
+
+class StorageError(EngineError):
+    """Histories cannot be stored or read; what was asked for has not happened.
+
+    One doubt remains, as with any database whose commit fails: it may have happened after all.
+    Repeating the call is safe and settles it.
+    """
+
+
+class StorageUnavailable(StorageError):
+    """The disk is full, failing or not there."""
+
+
+class StorageContended(StorageError):
+    """Another process holds the file, or changed the same execution."""
+
+
+class StorageBroken(StorageError):
+    """The file is damaged, is none of ours, or was written by a newer version."""
 
 
 ERROR_LIMIT_CHARACTERS: Final = 256

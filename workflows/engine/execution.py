@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
+from workflows.engine import redrive
 from workflows.engine.definition import Machine
 from workflows.engine.errors import HEARTBEAT_TIMEOUT, RUNTIME, TIMEOUT
 from workflows.engine.fold import Closing, ExecutionStatus, Facts, Fold
@@ -23,6 +24,7 @@ from workflows.engine.happenings import (
     Happening,
     Heartbeat,
     Purpose,
+    Redriven,
     Started,
     Stopped,
     TaskErred,
@@ -70,7 +72,7 @@ class Execution:
         """
         fold = self._fold
         fold.at = fold.recorder.at = max(at, fold.at)
-        if fold.closing is None:
+        if fold.closing is None or _takes_back(happening, fold):
             try:
                 _HANDLERS[type(happening)](fold, happening)
                 fold.run()
@@ -105,11 +107,8 @@ def _start(fold: Fold, _happening: Started) -> None:
     }
     # The first state's event follows 0, not this one: AWS numbers it so.
     fold.recorder.write("ExecutionStarted", 0, told)
-    machine = fold.root.machine
-    if machine.timeout_seconds is not None:
-        due = fold.at + timedelta(seconds=machine.timeout_seconds)
-        fold.timers.arm(Purpose.EXECUTION, due, None)
-    fold.enter_later(fold.root, machine.start_at, fold.facts.input)
+    fold.arm_timeout()
+    fold.enter_later(fold.root, fold.root.machine.start_at, fold.facts.input)
 
 
 def _stop(fold: Fold, happening: Stopped) -> None:
@@ -117,6 +116,21 @@ def _stop(fold: Fold, happening: Stopped) -> None:
     fold.recorder.write("ExecutionAborted", 0, told)
     closing = Closing(ExecutionStatus.ABORTED, error=happening.error, cause=happening.cause)
     fold.close(closing)
+
+
+def _takes_back(happening: Happening, fold: Fold) -> bool:
+    """Say whether an ended execution goes on: a redrive that comes twice does so once."""
+    return (
+        isinstance(happening, Redriven)
+        and happening.count == fold.redrives + 1
+        and fold.closing is not None
+        and fold.closing.status is not ExecutionStatus.SUCCEEDED
+    )
+
+
+def _redrive(fold: Fold, happening: Redriven) -> None:
+    if fold.closing is not None:
+        redrive.go_on(fold, happening.count)
 
 
 def _fire(fold: Fold, happening: TimerFired) -> None:
@@ -140,6 +154,7 @@ def _fire(fold: Fold, happening: TimerFired) -> None:
 _HANDLERS: Final[Mapping[type, Callable[[Fold, Any], None]]] = {
     Started: _start,
     Stopped: _stop,
+    Redriven: _redrive,
     TimerFired: _fire,
     TaskReturned: lambda fold, told: fold.attempts.returned(told.attempt, told.output),
     TaskErred: lambda fold, told: fold.attempts.failed(told.attempt, told.error, told.cause),

@@ -42,7 +42,8 @@ class Fans:
         assert isinstance(state, ParallelState)  # noqa: S101 - dispatched by type
         given = core.branch_input(state, fold.scope(visit))
         started = fold.write(outer, "ParallelStateStarted")
-        visit.fan = Fan([given] * len(state.branches), [None] * len(state.branches))
+        count = len(state.branches)
+        visit.fan, visit.broken = Fan([given] * count, [None] * count, started, count), None
         for index, machine in enumerate(state.branches):
             variables = dict(outer.variables)
             branch = Branch(machine, variables, started, visit, index, outer.item)
@@ -59,12 +60,23 @@ class Fans:
         request = core.request_map(state, fold.scope(visit))
         length = len(request.items)
         started = fold.write(visit.branch, "MapStateStarted", {"length": length})
-        visit.fan = Fan(list(request.items), [None] * length)
+        at_once = request.max_concurrency or length
+        visit.fan, visit.broken = Fan(list(request.items), [None] * length, started, at_once), None
         if not length:
-            return self._joined(visit)
-        for _ in range(min(length, request.max_concurrency or length)):
-            self._open_iteration(visit, visit.fan, started)
+            return self.joined(visit)
+        self.open_iterations(visit, started)
         return None
+
+    def open_iterations(self, visit: Visit, previous: int) -> None:
+        """Open as many iterations of a Map as may be under way.
+
+        Raises:
+            StateFailure: an iteration's input cannot be worked out.
+        """
+        fan = visit.fan
+        assert fan is not None  # noqa: S101 - it is running
+        while fan.started < len(fan.items) and len(fan.open) < fan.at_once:
+            self._open_iteration(visit, fan, previous)
 
     def join(self, visit: Visit, branch: Branch, output: Json) -> None:
         """A branch ended well: open what stood behind it, or leave when it was the last."""
@@ -77,12 +89,26 @@ class Fans:
         if visit.kind == "Map":
             succeeded = self._write_iteration(visit, "Succeeded", branch.index, last)
             if fan.started < len(fan.items):
-                self._fold.work(visit, lambda: self._open_iteration(visit, fan, last))
+                self._fold.work(visit, lambda: self.open_iterations(visit, last))
                 return
             last = succeeded
         if fan.done == len(fan.results):
             visit.branch.last_event = last
-            self._fold.work(visit, lambda: self._joined(visit))
+            self._fold.work(visit, lambda: self.joined(visit))
+
+    def joined(self, visit: Visit) -> Exit:
+        """Leave with what the branches brought.
+
+        Raises:
+            StateFailure: the way out cannot be worked out.
+        """
+        fan, state = visit.fan, visit.state
+        assert fan is not None  # noqa: S101 - its branches have ended
+        assert isinstance(state, ParallelState | MapState)  # noqa: S101 - likewise
+        visit.fan, visit.broken = None, fan
+        # What follows is linked to the last branch, beside this event and not behind it.
+        self._fold.recorder.write(f"{visit.kind}StateSucceeded", visit.branch.last_event)
+        return core.leave_with(state, self._fold.scope(visit), fan.results)
 
     def fail(self, visit: Visit, failing: Branch, failed: Failed) -> None:
         """A branch failed: its siblings are aborted, and the failure is the visit's own."""
@@ -92,8 +118,7 @@ class Fans:
             self._write_iteration(visit, "Failed", failing.index, reason)
         if failing.visit is not None and failing.visit.kind == "Task":
             self._fold.recorder.write("TaskStateAborted", reason)
-        del fan.open[failing.index]
-        self.abort(visit, reason)
+        self.abort(visit, reason, failing)
         visit.branch.last_event = reason
         self._fold.fail(visit, failed)
 
@@ -102,12 +127,15 @@ class Fans:
         assert branch.parent is not None  # noqa: S101 - any other input was an output before
         self.fail(branch.parent, branch, too_large(branch.parent.state.name))
 
-    def abort(self, visit: Visit, reason: int) -> None:
-        """Abort whatever branches a visit has open, and theirs."""
+    def abort(self, visit: Visit, reason: int, failing: Branch | None = None) -> None:
+        """Abort whatever branches a visit has open, and theirs; one of them may have failed."""
         fan, visit.fan = visit.fan, None
         if fan is None:
             return
+        visit.broken = fan
         for index, branch in fan.open.items():
+            if branch is failing:
+                continue
             if visit.kind == "Map":
                 self._write_iteration(visit, "Aborted", index, reason)
             inner = branch.visit
@@ -129,15 +157,6 @@ class Fans:
         started = self._write_iteration(visit, "Started", index, previous)
         variables = dict(outer.variables)
         self._open(fan, Branch(state.processor, variables, started, visit, index, told), given)
-
-    def _joined(self, visit: Visit) -> Exit:
-        fan, visit.fan = visit.fan, None
-        state = visit.state
-        assert fan is not None  # noqa: S101 - its branches have ended
-        assert isinstance(state, ParallelState | MapState)  # noqa: S101 - likewise
-        # What follows is linked to the last branch, beside this event and not behind it.
-        self._fold.recorder.write(f"{visit.kind}StateSucceeded", visit.branch.last_event)
-        return core.leave_with(state, self._fold.scope(visit), fan.results)
 
     def _write_iteration(self, visit: Visit, what: str, index: int, previous: int) -> int:
         told = {"name": visit.state.name, "index": index}

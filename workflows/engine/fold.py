@@ -26,11 +26,12 @@ from workflows.engine.definition import (
     MapState,
     ParallelState,
     PassState,
+    State,
     SucceedState,
     TaskState,
     WaitState,
 )
-from workflows.engine.errors import RUNTIME, StateFailure, told_cause
+from workflows.engine.errors import DATA_LIMIT_EXCEEDED, RUNTIME, StateFailure, told_cause
 from workflows.engine.fans import Fans
 from workflows.engine.happenings import CancelTask, Effect, Purpose, SetTimer, StartTask
 from workflows.engine.history import NOT_TRUNCATED, error_details
@@ -91,6 +92,7 @@ class Fold:
         attempts: The task attempts without outcome.
         fans: Parallel and Map.
         closing: How it ended.
+        redrives: How often it went on after an end.
     """
 
     def __init__(self, facts: Facts, machine: Machine, *, token_key: bytes) -> None:
@@ -104,7 +106,8 @@ class Fold:
         self.attempts = Attempts(self, token_key)
         self.fans = Fans(self)
         self._ready: deque[Callable[[], None]] = deque()
-        self._told_execution = {
+        self.redrives = 0
+        self._told_execution: Mapping[str, Json] = {
             "Id": facts.arn,
             "Input": facts.input,
             "Name": facts.name,
@@ -144,6 +147,7 @@ class Fold:
 
     def enter_later(self, branch: Branch, name: str, given: Json) -> None:
         """Let `branch` enter a state when its turn comes."""
+        branch.entering = name, given
         self._ready.append(lambda: self._enter(branch, name, given))
 
     def _enter(self, branch: Branch, name: str, given: Json) -> None:
@@ -158,10 +162,13 @@ class Fold:
         kind = KINDS[type(state)]
         told = {"name": name, "input": text, "inputDetails": NOT_TRUNCATED}
         entered = self.write(branch, f"{kind}StateEntered", told)
-        retries = [0] * len(getattr(state, "retry", ()))
-        visit = Visit(branch, state, kind, given, entered, self.at, retries)
-        branch.visit = visit
+        visit = Visit(branch, state, kind, given, entered, self.at, no_retries(state))
+        branch.visit, branch.entering = visit, None
         self.begin(visit)
+
+    def begin_later(self, visit: Visit) -> None:
+        """Let a visit begin its work again when its turn comes."""
+        self._ready.append(lambda: None if self.fans.is_gone(visit.branch) else self.begin(visit))
 
     def begin(self, visit: Visit) -> None:
         """Begin a visit's work: on entry, and again for each retry."""
@@ -221,6 +228,8 @@ class Fold:
             self.close_failed(failed, visit.branch.last_event)
             return
         self.fans.abort(visit, visit.branch.last_event)
+        if failed.error == DATA_LIMIT_EXCEEDED:
+            visit.broken = None  # a redrive runs all of its branches again
         try:
             settled = core.settle_failure(visit.state, self.scope(visit), failed, visit.retries)
         except StateFailure as failure:
@@ -260,7 +269,7 @@ class Fold:
     def begin_wait(self, visit: Visit) -> Work:
         """Wait states wait; a time that is past is now."""
         assert isinstance(visit.state, WaitState)  # noqa: S101 - dispatched by type
-        due = core.wait_until(visit.state, self.scope(visit), visit.entered_at)
+        due = core.wait_until(visit.state, self.scope(visit), self.at)
         visit.timer = self.timers.arm(Purpose.WAIT, max(due, self.at), visit)
         return None
 
@@ -285,6 +294,8 @@ class Fold:
         if item is not None:
             context["Map"] = item
         seed = f"{self.facts.arn}/{visit.entered_event}/{visit.retry_count}"
+        if self.redrives:
+            seed = f"{seed}/{self.redrives}"
         return Scope(visit.input, visit.branch.variables, context, seed)
 
     def write(
@@ -294,7 +305,20 @@ class Fold:
         branch.last_event = self.recorder.write(event_type, branch.last_event, details)
         return branch.last_event
 
-    # --- the end -------------------------------------------------------------------------------
+    # --- beginning and end ---------------------------------------------------------------------
+
+    def arm_timeout(self) -> None:
+        """Let the machine's TimeoutSeconds begin."""
+        seconds = self.root.machine.timeout_seconds
+        if seconds is not None:
+            self.timers.arm(Purpose.EXECUTION, self.at + timedelta(seconds=seconds), None)
+
+    def reopen(self, redrives: int) -> None:
+        """Take the end back; what goes on, and where, is up to `redrive`."""
+        self.closing = None
+        self.redrives = redrives
+        told = {"RedriveCount": redrives, "RedriveTime": to_iso(self.at)}
+        self._told_execution = {**self._told_execution, **told}
 
     def close_failed(self, failed: Failed, previous: int) -> None:
         """End the execution with an error."""
@@ -308,6 +332,11 @@ class Fold:
         self.attempts.cancel_all()
         self.timers.clear()
         self._ready.clear()
+
+
+def no_retries(state: State) -> list[int]:
+    """Return how often each retrier of a state was used: never yet."""
+    return [0] * len(getattr(state, "retry", ()))
 
 
 def _explained(visit: Visit, failure: StateFailure) -> Failed:

@@ -87,6 +87,13 @@ class Stopped:
 
 
 @dataclass(frozen=True, slots=True)
+class Redriven:
+    """RedriveExecution, for the `count`-th time: it goes on where it did not end well."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Abandoned:
     """The engine cannot go on with this execution; the cause says why."""
 
@@ -103,6 +110,7 @@ Happening: TypeAlias = (
     | Heartbeat
     | TimerFired
     | Stopped
+    | Redriven
     | Abandoned
 )
 
@@ -118,6 +126,7 @@ _CLASSES: Final[Mapping[str, type[Any]]] = {
         Heartbeat,
         TimerFired,
         Stopped,
+        Redriven,
         Abandoned,
     )
 }

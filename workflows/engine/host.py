@@ -3,6 +3,9 @@
 Whatever happens goes through `fold`: advance the execution, commit the step, and only then perform
 its effects and tell subscribers. So the process may die anywhere: `recover` folds the journals
 again, arms the timers by their recorded times, and issues the tasks that have no outcome again.
+
+A commit that fails is a small crash: the executions that were to change are forgotten and taken up
+again from their journals, but tasks that run in this process are not issued twice.
 """
 
 from __future__ import annotations
@@ -12,19 +15,26 @@ import itertools
 import logging
 import queue
 import threading
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
 from atelier.contracts.clock import Clock
-from workflows.engine.errors import RUNTIME, told_cause
+from workflows.engine.errors import (
+    RUNTIME,
+    ExecutionNotRedrivable,
+    StorageError,
+    told_cause,
+)
 from workflows.engine.execution import Closing, Execution, ExecutionStatus, Step
 from workflows.engine.happenings import (
     Abandoned,
     CancelTask,
     Effect,
     Happening,
+    Redriven,
     SetTimer,
     Started,
     StartTask,
@@ -46,7 +56,7 @@ from workflows.engine.store import (
     HistoryStore,
     JournalEntry,
     MakeExecution,
-    closed,
+    changed,
 )
 
 _log: Final = logging.getLogger(__name__)
@@ -83,6 +93,12 @@ class _Batch:
     changed: list[ExecutionRecord] = field(default_factory=list)
     broken: dict[str, Exception] = field(default_factory=dict)
 
+    def leave_out(self, execution_arn: str) -> None:
+        """Take back whatever an execution has led to."""
+        self.entries = [e for e in self.entries if e.execution_arn != execution_arn]
+        self.effects = [e for e in self.effects if e[0] != execution_arn]
+        self.changed = [r for r in self.changed if r.arn != execution_arn]
+
 
 class Host:
     """Advances executions and performs what they ask for.
@@ -113,20 +129,50 @@ class Host:
         self._announce = announce
         self._batch = batch
         self._live: dict[str, _Live] = {}
+        self._forgotten: set[str] = set()
         self._timers: list[tuple[datetime, int, str, int]] = []
+        self._set_timers: set[tuple[str, int]] = set()
         self._timer_order = itertools.count()
+        self._begun: dict[str, set[int]] = {}
         self._inbox: queue.SimpleQueue[tuple[str, Happening]] = queue.SimpleQueue()
+        self._kept: deque[tuple[str, Happening]] = deque()
         self.wake = threading.Event()
 
     # --- what is open --------------------------------------------------------------------------
 
     def open(self, record: ExecutionRecord) -> None:
-        """Begin an execution: its record and first step are committed together."""
+        """Begin an execution: its record and first step are committed together.
+
+        Raises:
+            StorageError: It could not be stored and has not begun.
+        """
         self._live[record.arn] = _Live(self._make(record), record)
         self.fold([(record.arn, Started())])
 
+    def redrive(self, record: ExecutionRecord) -> None:
+        """Let an ended execution go on, which its record allows.
+
+        Raises:
+            ExecutionNotRedrivable: Its journal does not lead to its history any more.
+            StorageError: It could not be stored and does not go on.
+        """
+        journal = self._store.journal(record.arn)
+        try:
+            execution = self._refold(record, journal)
+        except Exception as error:
+            raise ExecutionNotRedrivable(
+                f"Execution Not Redrivable: '{record.arn}': the engine cannot go on with it: "
+                f"{error}"
+            ) from error
+        self._live[record.arn] = _Live(execution, record, len(journal))
+        self.fold([(record.arn, Redriven(record.redrive_count + 1))])
+
     def ensure_open(self, record: ExecutionRecord) -> None:
-        """Take up an execution that runs, according to its record, but is not in memory yet."""
+        """Take up an execution that runs, according to its record, but is not in memory.
+
+        Raises:
+            StorageError: Its journal cannot be read.
+        """
         if record.status is ExecutionStatus.RUNNING and record.arn not in self._live:
             self._take_up(record)
 
@@ -140,9 +186,38 @@ class Host:
         self._inbox.put((execution_arn, happening))
         self.wake.set()
 
-    def take_batch(self) -> list[tuple[str, Happening]]:
-        """Take what has happened by now: the inbox first, then the timers that are due."""
+    def fold_due(self) -> bool:
+        """Fold what has happened by now, as much as one transaction takes; False when it is all.
+
+        Raises:
+            StorageError: It could not be stored; it is kept and comes first the next time.
+        """
+        for execution_arn in tuple(self._forgotten):
+            self._remember(execution_arn)
+        batch = self._take_batch()
+        if not batch:
+            return False
+        try:
+            self.fold(batch)
+        except StorageError:
+            self._keep(batch)
+            raise
+        return True
+
+    def _keep(self, batch: Sequence[tuple[str, Happening]]) -> None:
+        self._kept.extendleft(reversed(batch))
+        for execution_arn, happening in batch:
+            if isinstance(happening, TimerFired):
+                self._set_timers.add((execution_arn, happening.timer))
+
+    def _take_batch(self) -> list[tuple[str, Happening]]:
+        """Take what was kept, then the inbox, then the timers that are due."""
         batch: list[tuple[str, Happening]] = []
+        while self._kept and len(batch) < self._batch:
+            execution_arn, happening = self._kept.popleft()
+            batch.append((execution_arn, happening))
+            if isinstance(happening, TimerFired):
+                self._set_timers.discard((execution_arn, happening.timer))
         while len(batch) < self._batch:
             try:
                 batch.append(self._inbox.get_nowait())
@@ -150,38 +225,52 @@ class Host:
                 break
         now = self._clock.now()
         while self._timers and self._timers[0][0] <= now and len(batch) < self._batch:
-            _, _, execution_arn, timer = heapq.heappop(self._timers)
+            execution_arn, timer = self._pop_timer()
             batch.append((execution_arn, TimerFired(timer)))
         return batch
+
+    def _pop_timer(self) -> tuple[str, int]:
+        _, _, execution_arn, timer = heapq.heappop(self._timers)
+        self._set_timers.discard((execution_arn, timer))
+        return execution_arn, timer
 
     def next_due(self) -> datetime | None:
         """Return when the next timer is due that somebody waits for."""
         while self._timers:
             due, _, execution_arn, timer = self._timers[0]
             live = self._live.get(execution_arn)
+            if live is None and execution_arn in self._forgotten:
+                return due
             if live is not None and live.execution.awaits_timer(timer):
                 return due
-            heapq.heappop(self._timers)
+            self._pop_timer()
         return None
 
     # --- folding -------------------------------------------------------------------------------
 
     def fold(self, happenings: Sequence[tuple[str, Happening]]) -> None:
-        """Advance, commit, then act; what nobody awaits any more leaves no trace."""
-        batch = self._advance(happenings)
-        if batch.entries:
-            try:
+        """Advance, commit, then act; what nobody awaits any more leaves no trace.
+
+        Raises:
+            StorageError: Nothing was stored, and memory is as the journals are.
+        """
+        try:
+            for execution_arn in {arn for arn, _ in happenings} & self._forgotten:
+                self._remember(execution_arn)
+            batch = self._advance(happenings)
+            if batch.entries:
                 self._store.commit(batch.entries)
-            except BaseException:
-                self._forget(arn for arn, _ in happenings)
-                raise
+        except BaseException:
+            self._forget(arn for arn, _ in happenings)
+            raise
         for execution_arn, effects in batch.effects:
             self._perform(execution_arn, effects)
         for record in batch.changed:
+            if record.status is not ExecutionStatus.RUNNING:
+                self._begun.pop(record.arn, None)
             self._announce.tell(record)
         for execution_arn, error in batch.broken.items():
-            live = self._live.pop(execution_arn)
-            self._abandon(live.record, told_cause(f"The engine failed on it: {error!r}"))
+            self._give_up(execution_arn, told_cause(f"The engine failed on it: {error!r}"))
 
     def _advance(self, happenings: Sequence[tuple[str, Happening]]) -> _Batch:
         now = self._clock.now()
@@ -199,55 +288,83 @@ class Host:
             if step.events or step.effects:
                 self._note(batch, live, step)
         for execution_arn in batch.broken:
-            batch.entries = [e for e in batch.entries if e.execution_arn != execution_arn]
-            batch.effects = [e for e in batch.effects if e[0] != execution_arn]
-            batch.changed = [r for r in batch.changed if r.arn != execution_arn]
+            batch.leave_out(execution_arn)
         return batch
 
     def _note(self, batch: _Batch, live: _Live, step: Step) -> None:
-        record = live.record
+        before = live.record
         live.steps += 1
-        opens = record if live.steps == 1 else None
-        batch.entries.append(
-            JournalEntry(
-                record.arn,
-                live.steps,
-                step.at,
-                step.happening,
-                step.events,
-                opens,
-                step.closing,
-            )
+        entry = JournalEntry(
+            before.arn,
+            live.steps,
+            step.at,
+            step.happening,
+            step.events,
+            before if live.steps == 1 else None,
+            step.closing,
         )
-        batch.effects.append((record.arn, step.effects))
-        if opens is not None:
-            batch.changed.append(record)
+        live.record = changed(before, entry)
+        batch.entries.append(entry)
+        batch.effects.append((before.arn, step.effects))
+        if entry.opens is not None:
+            batch.changed.append(before)
+        if isinstance(step.happening, Redriven):
+            batch.changed.append(changed(before, replace(entry, closing=None)))
         if step.closing is not None:
-            batch.changed.append(closed(record, step.closing, step.at))
-            del self._live[record.arn]
+            batch.changed.append(live.record)
+            del self._live[before.arn]
 
     def _forget(self, execution_arns: Iterable[str]) -> None:
-        """Memory is ahead of the journal: take these executions up again from the journal."""
-        for execution_arn in dict.fromkeys(execution_arns):
+        """Memory is ahead of the journals: these executions are to be taken up again."""
+        for execution_arn in execution_arns:
             self._live.pop(execution_arn, None)
-            record = self._store.find(execution_arn)
-            if record is not None and record.status is ExecutionStatus.RUNNING:
-                self._take_up(record)
+            self._forgotten.add(execution_arn)
+        self.wake.set()
+
+    def _remember(self, execution_arn: str) -> None:
+        """Take an execution up again that was forgotten, if it runs at all."""
+        record = self._store.find(execution_arn)
+        if record is None:
+            self._forgotten.discard(execution_arn)
+        else:
+            self.ensure_open(record)
+            self._forgotten.discard(execution_arn)
+
+    def _give_up(self, execution_arn: str, cause: str) -> None:
+        """End an execution that the engine failed on; later, when that cannot be stored now."""
+        live = self._live.pop(execution_arn)
+        try:
+            self._abandon(live.record, cause)
+        except StorageError:
+            if not live.steps:
+                raise  # nothing of it is stored: whoever starts it hears so
+            self._forget([execution_arn])
+            self.deliver(execution_arn, Abandoned(cause))
 
     # --- acting --------------------------------------------------------------------------------
 
     def _perform(self, execution_arn: str, effects: Sequence[Effect]) -> None:
         for effect in effects:
             if isinstance(effect, SetTimer):
-                entry = (effect.due, next(self._timer_order), execution_arn, effect.timer)
-                heapq.heappush(self._timers, entry)
-                self.wake.set()
+                self._set_timer(execution_arn, effect)
             elif isinstance(effect, StartTask):
                 self._start_task(execution_arn, effect)
             elif isinstance(effect, CancelTask):
                 self._tasks.cancel(f"{execution_arn}#{effect.attempt}")
 
+    def _set_timer(self, execution_arn: str, effect: SetTimer) -> None:
+        key = (execution_arn, effect.timer)
+        if key not in self._set_timers:
+            self._set_timers.add(key)
+            order = next(self._timer_order)
+            heapq.heappush(self._timers, (effect.due, order, execution_arn, effect.timer))
+            self.wake.set()
+
     def _start_task(self, execution_arn: str, begun: StartTask) -> None:
+        begun_here = self._begun.setdefault(execution_arn, set())
+        if begun.attempt in begun_here:
+            return  # it runs, or its outcome waits to be stored
+        begun_here.add(begun.attempt)
         try:
             call = call_of(execution_arn, begun)
         except ValueError as error:
@@ -260,6 +377,7 @@ class Host:
         try:
             self._tasks.start(call, report)
         except TaskRunnerClosed:
+            begun_here.discard(begun.attempt)
             _log.info("%s stays open until the next recovery", call.id)
         except Exception as error:  # noqa: BLE001 - a function that does not start fails alone
             _log.exception("%s could not be started", call.function)
@@ -268,7 +386,11 @@ class Host:
     # --- from the journal to memory ------------------------------------------------------------
 
     def recover(self) -> Recovery:
-        """Take up every open execution that is not in memory."""
+        """Take up every open execution that is not in memory.
+
+        Raises:
+            StorageError: Not all could be taken up; calling it again goes on.
+        """
         recovered: list[str] = []
         abandoned: dict[str, str] = {}
         for record in self._store.running():
@@ -305,7 +427,7 @@ class Host:
         """End an execution that cannot be folded; its history says so."""
         journal = self._store.journal(record.arn)
         last = max((event.id for entry in journal for event in entry.events), default=0)
-        now = self._clock.now()
+        now = max(self._clock.now(), *(entry.at for entry in journal[-1:]), record.start_date)
         details = error_details(RUNTIME, cause)
         event = HistoryEvent(last + 1, last, "ExecutionFailed", now, details)
         closing = Closing(ExecutionStatus.FAILED, None, RUNTIME, cause)
@@ -319,7 +441,8 @@ class Host:
             closing=closing,
         )
         self._store.commit([entry])
-        self._announce.tell(closed(record, closing, now))
+        self._begun.pop(record.arn, None)
+        self._announce.tell(changed(record, entry))
 
 
 class _Diverged(Exception):

@@ -1,7 +1,6 @@
 """Histories in one SQLite file: one row per step, one transaction per batch.
 
-WAL with synchronous FULL: what `commit` has taken survives the loss of power, not only of the
-process. A definition is stored once, however many executions keep it.
+A definition is stored once, however many executions keep it.
 """
 
 from __future__ import annotations
@@ -9,20 +8,21 @@ from __future__ import annotations
 import hashlib
 import secrets
 import sqlite3
-import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from workflows.engine.execution import ExecutionStatus
-from workflows.engine.happenings import happening_from_dict, happening_to_dict
+from workflows.engine.errors import StorageBroken
+from workflows.engine.execution import Closing, ExecutionStatus
+from workflows.engine.happenings import Redriven, happening_from_dict, happening_to_dict
 from workflows.engine.history import HistoryEvent
 from workflows.engine.jsontext import decode, encode
+from workflows.engine.sqlite_file import BUSY_SECONDS, Connect, SqliteFile, connect
 from workflows.engine.store import ExecutionRecord, JournalEntry
 
-_SCHEMA: Final = """
+_SCHEMA: Final = (
+    """
 CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS definitions (digest TEXT PRIMARY KEY, text TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS executions (
@@ -51,10 +51,17 @@ CREATE TABLE IF NOT EXISTS steps (
     events TEXT NOT NULL,
     PRIMARY KEY (execution, number)
 ) WITHOUT ROWID;
-"""
+""",
+    """
+ALTER TABLE executions ADD COLUMN redrive_count INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE executions ADD COLUMN redrive_date TEXT;
+ALTER TABLE executions ADD COLUMN event_count INTEGER NOT NULL DEFAULT 0;
+""",
+)
 
 _RECORD: Final = """
-SELECT arn, machine_arn, name, status, start_date, stop_date, input, output, error, cause, text
+SELECT arn, machine_arn, name, status, start_date, stop_date, input, output, error, cause, text,
+redrive_count, redrive_date, event_count
 FROM executions JOIN definitions ON definitions.digest = executions.definition
 """
 
@@ -64,37 +71,42 @@ class SqliteHistoryStore:
 
     Args:
         path: The database file; its folder must exist.
+        busy_seconds: How long to wait for another process that writes to it.
+        connect: Opens connections.
+
+    Raises:
+        StorageError: It cannot be opened; the message names the file and what to do.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._lock = threading.Lock()
-        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute("PRAGMA synchronous = FULL")
-        self._connection.execute("PRAGMA busy_timeout = 10000")
-        with self._transaction() as sql:
-            for statement in _SCHEMA.split(";"):
-                sql.execute(statement)
+    def __init__(
+        self,
+        path: Path,
+        *,
+        busy_seconds: float = BUSY_SECONDS,
+        connect: Connect = connect,
+    ) -> None:
+        self._file = SqliteFile(path, schema=_SCHEMA, busy_seconds=busy_seconds, connect=connect)
+        with self._file.write() as sql:
             sql.execute(
                 "INSERT OR IGNORE INTO settings VALUES ('token_key', ?)",
                 (secrets.token_bytes(32),),
             )
-        self._token_key: bytes = self._connection.execute(
+        [(self._token_key,)] = self._file.rows(
             "SELECT value FROM settings WHERE name = 'token_key'"
-        ).fetchone()[0]
+        )
 
     def close(self) -> None:
         """Close the file; the store is of no use afterwards."""
-        with self._lock:
-            self._connection.close()
+        self._file.close()
 
     def token_key(self) -> bytes:
         """Return the secret that was made with the file."""
-        return self._token_key
+        key: bytes = self._token_key
+        return key
 
     def commit(self, entries: Sequence[JournalEntry]) -> None:
         """Store the entries in one transaction."""
-        with self._transaction() as sql:
+        with self._file.write() as sql:
             for entry in entries:
                 if entry.opens is not None:
                     _insert_execution(sql, entry.opens)
@@ -103,20 +115,14 @@ class SqliteHistoryStore:
                     "WHERE arn = ?",
                     (*_step_row(entry), entry.execution_arn),
                 )
-                if entry.closing is not None:
-                    end = entry.closing
+                if isinstance(entry.happening, Redriven):
                     sql.execute(
-                        "UPDATE executions SET status = ?, stop_date = ?, output = ?, error = ?, "
-                        "cause = ? WHERE arn = ?",
-                        (
-                            end.status.value,
-                            entry.at.isoformat(),
-                            end.output,
-                            end.error,
-                            end.cause,
-                            entry.execution_arn,
-                        ),
+                        "UPDATE executions SET status = 'RUNNING', stop_date = NULL, error = NULL, "
+                        "cause = NULL, redrive_count = ?, redrive_date = ? WHERE arn = ?",
+                        (entry.happening.count, entry.at.isoformat(), entry.execution_arn),
                     )
+                if entry.closing is not None:
+                    _close_execution(sql, entry, entry.closing)
 
     def find(self, execution_arn: str) -> ExecutionRecord | None:
         """Return an execution."""
@@ -129,28 +135,34 @@ class SqliteHistoryStore:
 
     def journal(self, execution_arn: str) -> list[JournalEntry]:
         """Return an execution's steps in order."""
-        rows = self._rows(
+        rows = self._file.rows(
             "SELECT steps.number, at, happening, events FROM steps JOIN executions "
             "ON executions.number = steps.execution WHERE arn = ? ORDER BY steps.number",
             (execution_arn,),
         )
-        return [
-            JournalEntry(
-                execution_arn,
-                number,
-                datetime.fromisoformat(at),
-                happening_from_dict(decode(happening)),
-                tuple(_read_events(events, at)),
-            )
-            for number, at, happening, events in rows
-        ]
+        try:
+            return [
+                JournalEntry(
+                    execution_arn,
+                    number,
+                    datetime.fromisoformat(at),
+                    happening_from_dict(decode(happening)),
+                    tuple(_read_events(events, at)),
+                )
+                for number, at, happening, events in rows
+            ]
+        except (LookupError, TypeError, ValueError) as problem:
+            raise StorageBroken(
+                f"the journal of {execution_arn} does not read ({problem!r}): put back a backup, "
+                "or run the version that wrote it"
+            ) from problem
 
     def events(
         self, execution_arn: str, *, beyond: int, limit: int, reverse: bool
     ) -> list[HistoryEvent]:
         """Return up to `limit` events after (or, in reverse, before) the event `beyond`."""
         side, order = ("first_event <", "DESC") if reverse else ("last_event >", "ASC")
-        rows = self._rows(
+        rows = self._file.rows(
             "SELECT at, events FROM steps JOIN executions "  # noqa: S608 - two fixed words
             f"ON executions.number = steps.execution WHERE arn = ? AND {side} ? "
             f"ORDER BY steps.number {order} LIMIT ?",
@@ -195,6 +207,9 @@ class SqliteHistoryStore:
                 error=error,
                 cause=cause,
                 definition=definition,
+                redrive_count=redrive_count,
+                redrive_date=datetime.fromisoformat(redrive_date) if redrive_date else None,
+                event_count=event_count,
             )
             for (
                 arn,
@@ -208,23 +223,11 @@ class SqliteHistoryStore:
                 error,
                 cause,
                 definition,
-            ) in self._rows(query, values)
+                redrive_count,
+                redrive_date,
+                event_count,
+            ) in self._file.rows(query, values)
         ]
-
-    def _rows(self, query: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
-        with self._lock:
-            return self._connection.execute(query, values).fetchall()
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._connection
-            except BaseException:
-                self._connection.execute("ROLLBACK")
-                raise
-            self._connection.execute("COMMIT")
 
 
 def _insert_execution(sql: sqlite3.Connection, record: ExecutionRecord) -> None:
@@ -241,6 +244,22 @@ def _insert_execution(sql: sqlite3.Connection, record: ExecutionRecord) -> None:
             record.start_date.isoformat(),
             record.input,
             digest,
+        ),
+    )
+
+
+def _close_execution(sql: sqlite3.Connection, entry: JournalEntry, end: Closing) -> None:
+    sql.execute(
+        "UPDATE executions SET status = ?, stop_date = ?, output = ?, error = ?, cause = ?, "
+        "event_count = ? WHERE arn = ?",
+        (
+            end.status.value,
+            entry.at.isoformat(),
+            end.output,
+            end.error,
+            end.cause,
+            entry.events[-1].id,
+            entry.execution_arn,
         ),
     )
 

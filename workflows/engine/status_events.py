@@ -45,14 +45,18 @@ class StatusEvents:
 
 def status_event(record: ExecutionRecord, *, region: str, account: str) -> dict[str, Any]:
     """Return the event that announces a record's status."""
-    digest = hashlib.sha256(f"{record.arn}/{record.status}".encode()).digest()
+    change = f"{record.arn}/{record.status}"
+    if record.redrive_count:
+        change = f"{change}/{record.redrive_count}"
+    digest = hashlib.sha256(change.encode()).digest()
+    redrive = record.redrive_dict()
     return {
         "version": "0",
         "id": str(uuid.UUID(bytes=digest[:16], version=4)),
         "detail-type": "Step Functions Execution Status Change",
         "source": "aws.states",
         "account": account,
-        "time": to_iso(record.stop_date or record.start_date),
+        "time": to_iso(record.stop_date or record.redrive_date or record.start_date),
         "region": region,
         "resources": [record.arn],
         "detail": {
@@ -68,6 +72,8 @@ def status_event(record: ExecutionRecord, *, region: str, account: str) -> dict[
             "outputDetails": None if record.output is None else {"included": True},
             "error": record.error,
             "cause": record.cause,
+            **redrive,
+            "redriveDate": redrive["redriveDate"] and _milliseconds(redrive["redriveDate"]),
         },
     }
 

@@ -8,17 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
-from typing import Any, Protocol, TypeAlias
+from datetime import datetime, timedelta
+from typing import Any, Final, Protocol, TypeAlias
 
 from workflows.engine.execution import Closing, Execution, ExecutionStatus
-from workflows.engine.happenings import Happening
-from workflows.engine.history import HistoryEvent
+from workflows.engine.happenings import Happening, Redriven
+from workflows.engine.history import EVENT_LIMIT, HistoryEvent
+
+REDRIVE_LIMIT: Final = 1_000
+REDRIVABLE_FOR: Final = timedelta(days=14)
+LONGEST_EXECUTION: Final = timedelta(days=365)
 
 
 @dataclass(frozen=True, slots=True)
 class ExecutionRecord:
-    """What DescribeExecution tells; `definition` is the text that the execution keeps."""
+    """What DescribeExecution tells.
+
+    Attributes:
+        definition: The text that the execution keeps.
+        redrive_count, redrive_date: How often it was redriven, and when last.
+        event_count: How many events its history had when it last ended.
+    """
 
     arn: str
     machine_arn: str
@@ -31,9 +41,39 @@ class ExecutionRecord:
     output: str | None = None
     error: str | None = None
     cause: str | None = None
+    redrive_count: int = 0
+    redrive_date: datetime | None = None
+    event_count: int = 0
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return what botocore's describe_execution returns."""
+    def why_not_redrivable(self, now: datetime) -> str | None:
+        """Return why it cannot be redriven, in AWS's words where it has some; None when it can.
+
+        Source: https://docs.aws.amazon.com/step-functions/latest/dg/redrive-executions.html
+        """
+        if self.status in (ExecutionStatus.RUNNING, ExecutionStatus.SUCCEEDED):
+            return f"Execution is {self.status} and cannot be redriven"
+        if self.event_count >= EVENT_LIMIT - 1:
+            return "Execution history event limit exceeded"
+        if now - self.start_date > LONGEST_EXECUTION:
+            return "Execution has exceeded the max execution time"
+        if self.stop_date is not None and now - self.stop_date > REDRIVABLE_FOR:
+            return "Execution redrivable period exceeded"
+        if self.redrive_count >= REDRIVE_LIMIT:
+            return f"Execution was redriven {REDRIVE_LIMIT} times, which is the limit"
+        return None
+
+    def redrive_dict(self, now: datetime | None = None) -> dict[str, Any]:
+        """Return what AWS tells of redrives as of `now`, or as of the record's last change."""
+        reason = self.why_not_redrivable(now or self.stop_date or self.start_date)
+        return {
+            "redriveCount": self.redrive_count,
+            "redriveDate": self.redrive_date,
+            "redriveStatus": "REDRIVABLE" if reason is None else "NOT_REDRIVABLE",
+            "redriveStatusReason": reason,
+        }
+
+    def to_dict(self, now: datetime | None = None) -> dict[str, Any]:
+        """Return what botocore's describe_execution returns at `now`."""
         told = {
             "executionArn": self.arn,
             "stateMachineArn": self.machine_arn,
@@ -47,7 +87,7 @@ class ExecutionRecord:
             "outputDetails": None if self.output is None else {"included": True},
             "error": self.error,
             "cause": self.cause,
-            "redriveCount": 0,
+            **self.redrive_dict(now),
         }
         return {key: value for key, value in told.items() if value is not None}
 
@@ -82,7 +122,9 @@ MakeExecution: TypeAlias = Callable[[ExecutionRecord], Execution]
 class HistoryStore(Protocol):
     """A durable place for executions and their histories.
 
-    Calls come from one thread at a time, but not always from the same.
+    `commit` is called by one thread at a time, but not always the same; what reads may be called
+    by any beside it. Any call may raise StorageError, which has changed nothing; after a `commit`
+    that raised one, `journal` says whether it was stored after all.
     """
 
     def token_key(self) -> bytes:
@@ -142,9 +184,7 @@ class MemoryHistoryStore:
                 self._records[entry.execution_arn] = entry.opens
                 self._journals[entry.execution_arn] = []
             self._journals[entry.execution_arn].append(entry)
-            if entry.closing is not None:
-                opened = self._records[entry.execution_arn]
-                self._records[entry.execution_arn] = closed(opened, entry.closing, entry.at)
+            self._records[entry.execution_arn] = changed(self._records[entry.execution_arn], entry)
 
     def find(self, execution_arn: str) -> ExecutionRecord | None:
         """Return an execution."""
@@ -186,13 +226,26 @@ class MemoryHistoryStore:
         return wanted[skip : skip + limit]
 
 
-def closed(record: ExecutionRecord, closing: Closing, at: datetime) -> ExecutionRecord:
-    """Return a record as it is once its execution has ended."""
-    return replace(
-        record,
-        status=closing.status,
-        stop_date=at,
-        output=closing.output,
-        error=closing.error,
-        cause=closing.cause,
-    )
+def changed(record: ExecutionRecord, entry: JournalEntry) -> ExecutionRecord:
+    """Return a record as it is after a step: the same, redriven, ended, or both."""
+    if isinstance(entry.happening, Redriven):
+        record = replace(
+            record,
+            status=ExecutionStatus.RUNNING,
+            stop_date=None,
+            error=None,
+            cause=None,
+            redrive_count=entry.happening.count,
+            redrive_date=entry.at,
+        )
+    if entry.closing is not None:
+        record = replace(
+            record,
+            status=entry.closing.status,
+            stop_date=entry.at,
+            output=entry.closing.output,
+            error=entry.closing.error,
+            cause=entry.closing.cause,
+            event_count=entry.events[-1].id,
+        )
+    return record
