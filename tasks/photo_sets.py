@@ -97,7 +97,11 @@ def read_upload_set(given: OnboardingRequest, *, objects: Objects) -> UploadSet:
         raise InvalidRequest(
             f"{folder}_complete.json is larger than {MAX_COMPLETE_BYTES:,} bytes", where="photos"
         ) from problem
-    complete = _read_complete(body, folder)
+    return closed_set(folder, _read_complete(body, folder))
+
+
+def closed_set(folder: str, complete: UploadComplete) -> UploadSet:
+    """Return the set that a `_complete.json` describes."""
     photos = tuple(SetPhoto(p.name, p.digest, p.bytes, p.caption) for p in complete.photos)
     return UploadSet(folder, photos, complete.consent)
 

@@ -13,8 +13,8 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from app.api import models, onboardings, problems, uploads
-from app.api.limits import MAX_DRAWINGS, TOO_LARGE_STATUS, BodyLimit
+from app.api import models, onboardings, photo_reports, problems, uploads
+from app.api.limits import MAX_DRAWINGS, MAX_LOOKS, TOO_LARGE_STATUS, BodyLimit
 from app.api.shapes import Health, Problem
 from atelier.contracts.errors import AtelierError
 from tasks.ports import Ports
@@ -26,6 +26,7 @@ DESCRIPTION = """A model of their own for every end user: upload photos, onboard
 2. POST each photo to its form's `url` as multipart/form-data: the form's `fields`, then the photo
    as `file`, last.
 3. `POST /v1/uploads/{upload_set}/complete`: say who consents; the photos that arrived are checked.
+   `GET /v1/uploads/{upload_set}/report` says of each photo whether it is used, and why not.
 4. `POST /v1/onboardings`: start with the `photos` of the first answer.
 5. `GET /v1/onboardings/{onboarding}`: read until `status` is `ready`, or `failed` with a reason.
 6. `POST /v1/models/{model}/images`: draw. `instance_prompt` has the words that call the subject.
@@ -73,6 +74,7 @@ def create_app(*, ports: Ports, secret: bytes, allowed_hosts: Sequence[str] = ("
     app.state.secret = secret
     app.state.larger_bodies = {}
     app.state.drawing_places = BoundedSemaphore(MAX_DRAWINGS)
+    app.state.looking_places = BoundedSemaphore(MAX_LOOKS)
     app.add_middleware(BodyLimit)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(allowed_hosts))
     app.add_exception_handler(AtelierError, problems.on_atelier_error)
@@ -80,6 +82,7 @@ def create_app(*, ports: Ports, secret: bytes, allowed_hosts: Sequence[str] = ("
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(Exception, _on_defect)
     app.include_router(uploads.router)
+    app.include_router(photo_reports.router)
     app.include_router(onboardings.router)
     app.include_router(models.router)
     app.add_api_route("/v1/health", health, methods=["GET"], tags=["platform"])

@@ -35,6 +35,11 @@ def _places(request: Request) -> BoundedSemaphore:
     return cast("BoundedSemaphore", request.app.state.drawing_places)
 
 
+def _looking_places(request: Request) -> BoundedSemaphore:
+    return cast("BoundedSemaphore", request.app.state.looking_places)
+
+
 Given = Annotated[Ports, Depends(_ports)]
 Who = Annotated[Caller, Depends(_caller)]
 DrawingPlaces = Annotated[BoundedSemaphore, Depends(_places)]
+LookingPlaces = Annotated[BoundedSemaphore, Depends(_looking_places)]

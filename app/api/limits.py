@@ -19,6 +19,9 @@ MAX_DRAWINGS = 30
 """Requests of one process that wait for images at once. Each holds one of the server's 40 threads;
 the others keep status checks and cancels quick."""
 
+MAX_LOOKS = 2
+"""Upload sets of one process that are looked at at once: it costs a processor and memory."""
+
 
 @contextmanager
 def place_of(places: BoundedSemaphore) -> Iterator[None]:
@@ -32,6 +35,25 @@ def place_of(places: BoundedSemaphore) -> Iterator[None]:
             f"{MAX_DRAWINGS} requests wait for images already",
             do="Send the request again after the time in Retry-After.",
             allowed=MAX_DRAWINGS,
+        )
+    try:
+        yield
+    finally:
+        places.release()
+
+
+@contextmanager
+def place_to_look(places: BoundedSemaphore) -> Iterator[None]:
+    """Hold one of the places for as long as a set of photos is looked at.
+
+    Raises:
+        Throttled: all are taken.
+    """
+    if not places.acquire(blocking=False):
+        raise Throttled(
+            f"{MAX_LOOKS} sets of photos are being looked at already",
+            do="Send the request again after the time in Retry-After.",
+            allowed=MAX_LOOKS,
         )
     try:
         yield

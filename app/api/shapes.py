@@ -40,6 +40,7 @@ from atelier.contracts.request import (
 )
 from atelier.contracts.settings import PresetName
 from atelier.contracts.status import Status
+from atelier.photos.report import Reason
 
 
 class Shape(BaseModel):
@@ -129,20 +130,6 @@ class ConsentGiven(Shape):
     text_version: str | None = None
 
 
-class CompleteUpload(Shape):
-    """Closes an upload set."""
-
-    user_id: UserId
-    consent: ConsentGiven
-
-
-class CompletedUpload(Shape):
-    """A closed upload set."""
-
-    photos: str
-    count: int
-
-
 class Sample(Shape):
     """An image to draw right after training."""
 
@@ -153,13 +140,9 @@ class Sample(Shape):
     guidance: Guidance = DEFAULT_GUIDANCE
 
 
-class NewOnboarding(Shape):
-    """A wish for a model."""
+class OnboardingWish(Shape):
+    """A wish for a model of photos that are known."""
 
-    user_id: UserId
-    photos: str = Field(
-        description="Folder of a completed upload set: `photos` of what POST /v1/uploads answered."
-    )
     model: ModelName = DEFAULT_MODEL
     base: str = Field(
         DEFAULT_BASE, description="Id of a base model whose weights this deployment has."
@@ -180,6 +163,35 @@ class NewOnboarding(Shape):
     )
     new_version: bool = Field(False, description="Make the next version of a model that exists.")
     priority: int = Field(0, ge=0, le=MAX_PRIORITY, description="Higher first, in one tenant.")
+
+
+class NewOnboarding(OnboardingWish):
+    """A wish for a model."""
+
+    user_id: UserId
+    photos: str = Field(
+        description="Folder of a completed upload set: `photos` of what POST /v1/uploads answered."
+    )
+
+
+class CompleteUpload(Shape):
+    """Closes an upload set."""
+
+    user_id: UserId
+    consent: ConsentGiven
+    onboarding: OnboardingWish | None = Field(
+        None, description="Start an onboarding of the set at once, without another call."
+    )
+
+
+class CompletedUpload(Shape):
+    """A closed upload set."""
+
+    photos: str
+    count: int
+    onboarding: str | None = Field(
+        description="Id of the onboarding that was asked for; it is there within moments."
+    )
 
 
 class StatusEntered(Shape):
@@ -218,6 +230,40 @@ class PhotosView(Shape):
     left_out: dict[str, str] = Field(
         description="File name of each photo that cannot be used, and why."
     )
+    notes: dict[str, str] = Field(
+        description="File name of each photo that is used and could be better, and how."
+    )
+    advice: list[str] = Field(description="What would make the set better; it refuses nothing.")
+
+
+class ConsentView(Shape):
+    """Who allowed the use of the photos, when, under which text."""
+
+    given_by: str
+    given_at: datetime
+    text_version: str
+
+
+class PhotoVerdictView(Shape):
+    """What became of one photo."""
+
+    name: str
+    used: bool
+    reason: Reason | None = Field(description="Why it is not used, for programs.")
+    detail: str = Field(description="Why it is not used, one sentence; empty when it is.")
+    same_as: str | None = Field(description="The photo that it repeats, of a duplicate.")
+    notes: dict[str, str] = Field(description="What could be better about it, by kind.")
+
+
+class SetReportView(Shape):
+    """The report on an upload set."""
+
+    photos: str = Field(description="The set's folder.")
+    makes_a_model: bool = Field(description="Whether an onboarding of this set would train.")
+    used: int = Field(description="How many photos would be used.")
+    findings: dict[str, str] = Field(description="Why the set makes no model, by kind.")
+    advice: dict[str, str] = Field(description="What would make it better; it refuses nothing.")
+    verdicts: list[PhotoVerdictView] = Field(description="One for each photo, in the set's order.")
 
 
 class OutlookView(Shape):
@@ -257,6 +303,7 @@ class OnboardingView(Shape):
     timeline: list[StatusEntered]
     waiting_for: str = Field(description="What it waits for, one sentence, or empty.")
     photos: PhotosView | None = Field(description="Null until the photos were looked at.")
+    consent: ConsentView = Field(description="Under which the photos are used.")
     progress: ProgressView | None
     failure: FailureView | None
     version: str | None = Field(description="Of the model that was made, once it is ready.")

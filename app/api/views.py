@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from app.api.shapes import (
+    ConsentView,
     FailureView,
     ModelView,
     OnboardingView,
@@ -43,6 +44,7 @@ def onboarding(
         timeline=sorted(timeline, key=lambda entered: (entered.at, RANK[entered.status])),
         waiting_for=record.waiting_for,
         photos=_photos(record) if record.photos_used else None,
+        consent=_consent(record),
         progress=_progress(progress) if progress else None,
         failure=(
             FailureView(
@@ -103,7 +105,19 @@ def model(record: ModelRecord) -> ModelView:
 
 
 def _photos(record: RequestRecord) -> PhotosView:
-    return PhotosView(used=record.photos_used, left_out=dict(record.photos_left_out))
+    return PhotosView(
+        used=record.photos_used,
+        left_out=dict(record.photos_left_out),
+        notes=dict(record.photos_notes),
+        advice=list(record.photos_advice),
+    )
+
+
+def _consent(record: RequestRecord) -> ConsentView:
+    consent = record.consent or record.given.consent
+    return ConsentView(
+        given_by=consent.given_by, given_at=consent.given_at, text_version=consent.text_version
+    )
 
 
 def _progress(progress: Progress) -> ProgressView:

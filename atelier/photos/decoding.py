@@ -33,8 +33,9 @@ class PhotoLimits:
         most_bytes: of the file as uploaded.
         most_pixels: width times height, as the header says, of a baseline JPEG: it is decoded at
             a half, a quarter or an eighth of its size, in strips.
-        most_whole_pixels: the same of PNG, WebP and progressive JPEG, which decode only as a
-            whole: 4 bytes a pixel at least. Phones' 12-megapixel photos pass, as do 6000×4000.
+        most_whole_pixels: the same of PNG and progressive JPEG, which decode only as a whole, at
+            6 bytes a pixel: 140 MB. Phones' 12-megapixel photos pass, as do 6000×4000.
+        most_webp_pixels: the same of WebP, whose decoder holds three pictures: 250 MB.
         least_side_pixels: of the shorter side of our re-encoding.
         fine_side_pixels: of the shorter side of the photo; below it a note says that the photo
             shows less than the model can draw.
@@ -43,6 +44,7 @@ class PhotoLimits:
     most_bytes: int = MAX_UPLOAD_BYTES
     most_pixels: int = 80_000_000
     most_whole_pixels: int = 24_000_000
+    most_webp_pixels: int = 16_000_000
     least_side_pixels: int = 32
     fine_side_pixels: int = 0
 
@@ -99,8 +101,11 @@ def decode(body: bytes, limits: PhotoLimits) -> Decoded | Refusal:
 def _judge_header(image: Image.Image, body: bytes, limits: PhotoLimits) -> Refusal | None:
     width, height = image.size
     progressive = image.format in {"JPEG", "MPO"} and "progressive" in image.info
-    whole = progressive or image.format in {"PNG", "WEBP"}
-    most = min(limits.most_pixels, limits.most_whole_pixels) if whole else limits.most_pixels
+    most = limits.most_pixels
+    if progressive or image.format == "PNG":
+        most = min(most, limits.most_whole_pixels)
+    elif image.format == "WEBP":
+        most = min(most, limits.most_webp_pixels)
     if width * height > most:
         how = "progressive JPEG" if progressive else image.format
         return Refusal(

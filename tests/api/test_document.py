@@ -16,6 +16,7 @@ from atelier.contracts.errors import AtelierError, descendants
 ROUTES = {
     "POST /v1/uploads",
     "POST /v1/uploads/{upload_set}/complete",
+    "GET /v1/uploads/{upload_set}/report",
     "POST /v1/onboardings",
     "GET /v1/onboardings",
     "GET /v1/onboardings/{onboarding}",
@@ -96,6 +97,7 @@ def test_every_operation_has_a_short_name_of_its_own(document: dict[str, Any]) -
         "read_image",
         "read_onboarding",
         "read_user",
+        "report_on_upload",
         "start_onboarding",
     ]
 

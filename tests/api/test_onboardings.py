@@ -142,13 +142,26 @@ def test_photos_that_are_left_out_are_shown_once_they_were_looked_at(
 ) -> None:
     onboarding = start(client, uploaded(client, ports, "42", *PHOTOS)).json()["id"]
     assert client.get(f"/v1/onboardings/{onboarding}").json()["photos"] is None
-    left_out = {"cat.png": "is no image"}
-    ports.ledger.annotate(onboarding, attempt=1, photos_used=8, photos_left_out=left_out)
+    left_out, notes = {"cat.png": "is no image"}, {"dog.png": "dark"}
+    ports.ledger.annotate(
+        onboarding,
+        attempt=1,
+        photos_used=8,
+        photos_left_out=left_out,
+        photos_notes=notes,
+        photos_advice=("take more",),
+    )
     for shown in (
         client.get(f"/v1/onboardings/{onboarding}").json(),
         client.get("/v1/onboardings").json()["items"][0],
     ):
-        assert shown["photos"] == {"used": 8, "left_out": left_out}
+        assert shown["photos"] == {
+            "used": 8,
+            "left_out": left_out,
+            "notes": notes,
+            "advice": ["take more"],
+        }
+        assert shown["consent"]["given_by"]
 
 
 def test_an_onboarding_whose_start_was_lost_is_started_by_the_retry(
