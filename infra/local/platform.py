@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
-from itertools import repeat
+from itertools import chain, repeat
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -231,7 +231,7 @@ class LocalPlatform:
         memory may no longer be what its journals say, and only a new process reads them all again.
         A database that is damaged or foreign (`ContractBroken`): waiting does not mend it.
         """
-        for pause in (*PAUSES, *repeat(PAUSES[-1])):
+        for pause in chain(PAUSES, repeat(PAUSES[-1])):
             try:
                 loop()
             except Exception as problem:
