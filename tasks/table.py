@@ -15,6 +15,7 @@ from tasks import (
     register,
     settle,
     settle_execution,
+    start_from_upload,
     sync_checkpoints,
     wake_dispatch,
 )
@@ -41,4 +42,5 @@ TASKS: Mapping[str, Task] = {
     "Settle": settle.run,
     "SettleExecution": settle_execution.run,
     "Cancel": cancel.run,
+    "StartFromUpload": start_from_upload.run,
 }

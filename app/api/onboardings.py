@@ -16,7 +16,6 @@ from app.api.shapes import NewOnboarding, OnboardingPage, OnboardingView, WhyVie
 from app.api.uploads import read_complete
 from atelier.contracts import checkpoints, ids, keys
 from atelier.contracts.base_models import check_available
-from atelier.contracts.documents import encode
 from atelier.contracts.errors import (
     AlreadyExists,
     IdempotencyConflict,
@@ -31,6 +30,7 @@ from tasks import cancel
 from tasks.attempts import read_progress
 from tasks.lookout import Lookout
 from tasks.ports import Ports
+from tasks.starting import start
 
 router = APIRouter(prefix="/v1/onboardings", tags=["onboardings"], responses=EVERYWHERE)
 MAX_IMAGE_BYTES = 16 * 1024 * 1024
@@ -68,27 +68,9 @@ def start_onboarding(
     request = normalise(given, now=ports.clock.now())
     check_available(request.base, ports.settings.base_models)
     check_free(request, ports=ports)
-    name = ids.execution_name(request.request, 1)
-    record, new = ports.ledger.create(
-        RequestRecord(
-            given=request,
-            attempt=1,
-            status=Status.QUEUED,
-            execution=name,
-            steps=request.hyperparameters.steps,
-            entered={Status.QUEUED: request.created_at},
-            created_at=request.created_at,
-            updated_at=request.created_at,
-        )
-    )
+    record, new = start(given, request, ports=ports)
     if not new:
-        record.given.check_same(request)
         response.status_code = 200
-    try:
-        ports.executions.start("onboarding", name, encode(given))
-    except AlreadyExists:
-        if new:
-            raise
     response.headers["Location"] = f"/v1/onboardings/{record.request}"
     return _view(record, ports)
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from datetime import timedelta
+from typing import Any
 
 from fastapi import APIRouter
 
 from app.api.given import Given, Who
-from app.api.problems import EVERYWHERE
+from app.api.keys import Caller
+from app.api.names import check_free
+from app.api.problems import EVERYWHERE, responses
 from app.api.shapes import (
     CompletedUpload,
     CompleteUpload,
@@ -18,6 +20,7 @@ from app.api.shapes import (
     Upload,
 )
 from atelier.contracts import ids, keys
+from atelier.contracts.base_models import check_available
 from atelier.contracts.consent import TEXT_VERSION, Consent
 from atelier.contracts.dataset import (
     MAX_UPLOAD_BYTES,
@@ -26,8 +29,10 @@ from atelier.contracts.dataset import (
     UploadedPhoto,
 )
 from atelier.contracts.documents import DocumentError, canonical_json, decode, encode, parse_json
-from atelier.contracts.errors import InvalidRequest, NotFound, ObjectExists
+from atelier.contracts.errors import AlreadyExists, InvalidRequest, NotFound, ObjectExists
+from atelier.contracts.request import OnboardingRequest, normalise
 from tasks.ports import Objects, Ports
+from tasks.start_from_upload import wish_of
 
 router = APIRouter(prefix="/v1/uploads", tags=["uploads"], responses=EVERYWHERE)
 FORM_LIFETIME = timedelta(hours=1)
@@ -73,11 +78,18 @@ def announce_photos(body: NewUpload, ports: Given, who: Who) -> Upload:
     return Upload(upload_set=upload_set, photos=prefix, forms=forms, expires_at=expires_at)
 
 
-@router.post("/{upload_set}/complete", summary="Close a set once its photos have arrived")
+@router.post(
+    "/{upload_set}/complete",
+    summary="Close a set once its photos have arrived",
+    responses=responses(AlreadyExists),
+)
 def complete_upload(
     upload_set: str, body: CompleteUpload, ports: Given, who: Who
 ) -> CompletedUpload:
-    """Checks what arrived against what was announced, names what is missing, records consent."""
+    """Checks what arrived against what was announced, names what is missing, records consent.
+
+    The bucket tells of the document that this writes, and the onboarding that it asks for starts.
+    """
     owner = who.owner(body.user_id)
     try:
         prefix = keys.upload_prefix(owner, upload_set)
@@ -96,15 +108,54 @@ def complete_upload(
             missing=missing,
             wrong=wrong,
         )
-    document = UploadComplete(photos=announced, consent=_consent(body.consent, ports=ports))
-    with suppress(ObjectExists):  # The set was closed before; its first consent stands.
+    consent = _consent(body.consent, ports=ports)
+    document = UploadComplete(announced, consent, _wish(body, who))
+    asked = _asked(document, prefix, ports=ports)
+    if asked is not None:
+        check_available(asked.base, ports.settings.base_models)
+        check_free(asked, ports=ports)
+    try:
         ports.objects.put(
             keys.upload_complete(prefix),
             document.to_json(),
             content_type="application/json",
             if_absent=True,
         )
-    return CompletedUpload(photos=prefix, count=len(announced))
+    except ObjectExists:  # The set was closed before; what it said then stands.
+        asked = _asked(_closed_before(document, prefix, ports=ports), prefix, ports=ports)
+    onboarding = None if asked is None else asked.request
+    return CompletedUpload(photos=prefix, count=len(announced), onboarding=onboarding)
+
+
+def _wish(body: CompleteUpload, who: Caller) -> dict[str, Any] | None:
+    if body.onboarding is None:
+        return None
+    wish = body.onboarding.model_dump(mode="json")
+    return {"tenant": who.tenant, "user_id": body.user_id, **wish}
+
+
+def _asked(document: UploadComplete, prefix: str, *, ports: Ports) -> OnboardingRequest | None:
+    if document.onboarding is None:
+        return None
+    wish = wish_of(document.onboarding, prefix, document)
+    return normalise(wish, now=ports.clock.now())
+
+
+def _closed_before(document: UploadComplete, prefix: str, *, ports: Ports) -> UploadComplete:
+    """Return the document that closed a set first.
+
+    Raises:
+        AlreadyExists: it asks for another onboarding than `document`.
+    """
+    before = UploadComplete.from_json(ports.objects.read(keys.upload_complete(prefix)))
+    if document.onboarding not in (None, before.onboarding):
+        raise AlreadyExists(
+            f"the upload set {prefix} was closed before, without this onboarding",
+            do="Start it with POST /v1/onboardings and this set's `photos`.",
+            kind="upload set",
+            name=prefix,
+        )
+    return before
 
 
 def _consent(given: ConsentGiven, *, ports: Ports) -> Consent:

@@ -12,6 +12,8 @@ from atelier.contracts.consent import Consent
 from atelier.contracts.documents import Document
 
 MAX_UPLOAD_BYTES = 20 * 1024 * 1024
+MAX_COMPLETE_BYTES = 1024 * 1024
+"""Of `_complete.json`."""
 UPLOAD_TYPES = ("image/jpeg", "image/png", "image/webp")
 
 

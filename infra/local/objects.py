@@ -16,7 +16,7 @@ import itertools
 import os
 import stat
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -48,7 +48,15 @@ _PUT_TURNS = 100
 class FileObjects:
     """The bucket as a folder, shared by threads and processes of one machine."""
 
-    def __init__(self, root: Path, *, clock: Clock, sign: Sign, upload_url: str) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        clock: Clock,
+        sign: Sign,
+        upload_url: str,
+        on_put: Callable[[str], None] = lambda _key: None,
+    ) -> None:
         """Open the bucket, create it if need be, and clear what crashed writers left.
 
         Args:
@@ -56,6 +64,7 @@ class FileObjects:
             clock: gives objects their time of change.
             sign: signs upload forms (`infra.local.upload_forms.hmac_signer`).
             upload_url: where upload forms are sent; the platform's API calls `accept_upload`.
+            on_put: told the key of each object that was written.
 
         Raises:
             ServiceUnavailable: the folder cannot be used.
@@ -64,6 +73,7 @@ class FileObjects:
         self._clock = clock
         self._sign = sign
         self._upload_url = upload_url
+        self._on_put = on_put
         self._numbers = itertools.count()
         self._etags: dict[str, tuple[tuple[int, ...], str]] = {}
         self._etags_lock = threading.Lock()
@@ -98,6 +108,7 @@ class FileObjects:
             self._name_it(writing, temporary, folders, name, key=key, if_absent=if_absent)
             found = os.fstat(file)
         self._remember(key, found, etag)
+        self._on_put(key)
         return _info(key, found, etag)
 
     def read(self, key: str, *, max_bytes: int | None = None) -> bytes:

@@ -39,6 +39,7 @@ from infra.local.objects import FileObjects
 from infra.local.programs import Program
 from infra.local.time_mark import MARK_FILE, TimeMark, steady_clock
 from infra.local.training import TrainingService, TrainingSettings
+from infra.local.upload_events import UploadEvents
 from infra.local.upload_forms import hmac_signer
 from tasks.ports import Ports, TaskSettings
 from tasks.table import TASKS
@@ -134,11 +135,18 @@ class LocalPlatform:
         self._time_mark = TimeMark(home / MARK_FILE)
         self.clock = clock or steady_clock(self._time_mark)
         self.secret = read_or_make_secret(home / "secret")
+        self._uploads = UploadEvents(
+            bucket=home / "objects",
+            mark=home / "uploads-told",
+            clock=self.clock,
+            tell=lambda event: TASKS["StartFromUpload"](event, ports=self.ports),
+        )
         self.objects = FileObjects(
             home / "objects",
             clock=self.clock,
             sign=hmac_signer(self.secret),
             upload_url=settings.upload_url,
+            on_put=self._uploads.written,
         )
         self._base_models = home.resolve() / "base-models"
         available = lay_out_base_models(self._base_models)
@@ -207,6 +215,7 @@ class LocalPlatform:
             "endpoint": partial(self.endpoint.serve, self._stop),
             "pump": self._pump,
             "executions": self._settle_executions,
+            "uploads": partial(self._uploads.serve, self._stop),
             "time": self._keep_time,
         }
         for name, loop in loops.items():
@@ -219,6 +228,7 @@ class LocalPlatform:
         self._stop.set()
         self._queue_changed.set()
         self._ended.put(None)
+        self._uploads.stop()
         self._tasks.close()
         for thread in self._threads:
             thread.join(STOP_SECONDS)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 
+import httpx
 import pytest
 from fastapi.testclient import TestClient
 
 from atelier.contracts.dataset import UploadComplete
 from atelier.contracts.errors import InvalidRequest
+from infra.local.upload_events import object_created
+from tasks import start_from_upload
 from tasks.ports import Ports
 from tests.api.conftest import announced, client_of, uploaded
 
@@ -122,3 +125,62 @@ def test_digests_are_compared_as_announced(client: TestClient) -> None:
     photo = announced(b"one")[0] | {"digest": digest.upper()}
     answer = client.post("/v1/uploads", json={"user_id": "42", "photos": [photo]})
     assert answer.status_code == 400
+
+
+def close(client: TestClient, ports: Ports, **body: object) -> httpx.Response:
+    """Upload a set of four photos and close it with `body`."""
+    bodies = [b"one", b"two", b"three", b"four"]
+    answer = client.post("/v1/uploads", json={"user_id": "42", "photos": announced(*bodies)}).json()
+    for form, photo in zip(answer["forms"], bodies, strict=True):
+        ports.objects.accept_upload(form["fields"], photo)  # type: ignore[attr-defined]
+    path = f"/v1/uploads/{answer['upload_set']}/complete"
+    return client.post(path, json={"user_id": "42", "consent": {"given_by": "Ada"}, **body})
+
+
+def test_a_set_can_be_closed_with_the_onboarding_that_it_is_for(
+    client: TestClient, ports: Ports
+) -> None:
+    closed = close(client, ports, onboarding={"preset": "nano", "subject": "dog"}).json()
+    event = object_created(closed["photos"] + "_complete.json")
+    told = start_from_upload.run(event, ports=ports)
+    assert told["started"] == [closed["onboarding"]]
+    found = client.get(f"/v1/onboardings/{closed['onboarding']}").json()
+    assert (found["user_id"], found["preset"], found["status"]) == ("42", "nano", "queued")
+
+
+def test_the_onboarding_of_a_set_is_the_one_that_a_call_would_start(
+    client: TestClient, ports: Ports
+) -> None:
+    closed = close(client, ports, onboarding={"preset": "nano"}).json()
+    wish = {"user_id": "42", "photos": closed["photos"], "preset": "nano"}
+    assert client.post("/v1/onboardings", json=wish).json()["id"] == closed["onboarding"]
+    event = object_created(closed["photos"] + "_complete.json")
+    assert start_from_upload.run(event, ports=ports)["started"] == [closed["onboarding"]]
+
+
+@pytest.mark.parametrize(
+    ("wish", "named"),
+    [
+        ({"preset": "best"}, "preset"),
+        ({"photos": "uploads/x/"}, "photos"),
+        ({"hyperparameters": {"rank": 0}}, "rank"),
+        ({"base": "none"}, "none"),
+        ({"model": "../x"}, "model"),
+    ],
+)
+def test_a_wish_that_cannot_start_leaves_the_set_open(
+    client: TestClient, ports: Ports, wish: dict[str, object], named: str
+) -> None:
+    answer = close(client, ports, onboarding=wish)
+    assert answer.status_code == 400
+    assert named in answer.json()["detail"]
+    assert not [i for i in ports.objects.list("uploads/") if i.key.endswith("_complete.json")]
+
+
+def test_a_set_that_was_closed_before_takes_no_other_wish(client: TestClient, ports: Ports) -> None:
+    first = close(client, ports, onboarding={"preset": "nano"})
+    same = close(client, ports, onboarding={"preset": "nano"})
+    none = close(client, ports)
+    other = close(client, ports, onboarding={"preset": "fast"})
+    assert first.json() == same.json() == none.json()
+    assert (other.status_code, other.json()["code"]) == (409, "AlreadyExists")

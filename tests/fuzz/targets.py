@@ -70,11 +70,13 @@ class Target:
         """Run on `data`; return whether it was taken, False when it was refused politely."""
         try:
             self.run(data)
-        except self.refusals as refusal:
-            # A refusal is for people: it ends, and UTF-8 can carry it.
-            assert len(str(refusal).encode()) <= MAX_REFUSAL_BYTES, "the refusal has no end"
-            return False
-        return True
+        except self.refusals as problem:
+            refusal = str(problem)
+        else:
+            return True
+        # It is for people: it ends, and UTF-8 can carry it.
+        assert len(refusal.encode()) <= MAX_REFUSAL_BYTES, "the refusal has no end"
+        return False
 
 
 MAX_REFUSAL_BYTES = 20_000
@@ -153,9 +155,7 @@ def read_ids(data: bytes) -> None:
 
 def read_time(data: bytes) -> None:
     moment = from_iso(text_of(data))
-    assert from_iso(to_iso(moment)) == moment.replace(
-        microsecond=moment.microsecond // 1000 * 1000
-    )
+    assert from_iso(to_iso(moment)) == moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
 # tasks, API, local platform
@@ -271,9 +271,7 @@ TARGETS: Sequence[Target] = (
     Target("photo", read_photo, (), seeds.photos),
     Target("drawing", read_drawing, (InvalidRequest,), seeds.documents),
     Target("load-model", read_load, (InvalidRequest,), seeds.loads),
-    Target(
-        "environment", read_environment, (ValueError, InvalidRequest), seeds.environments
-    ),
+    Target("environment", read_environment, (ValueError, InvalidRequest), seeds.environments),
     Target("engine-json", read_engine_json, (ValueError,), seeds.some_json),
     Target("machine", read_machine, (ValueError, InvalidDefinition), seeds.machines),
     Target("findings", read_findings, (), seeds.machines),
