@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
+import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -18,8 +19,13 @@ from PIL import Image
 from atelier.contracts import archive, ids
 from atelier.contracts.documents import Document
 from atelier.contracts.slot_layout import SlotLayout, SlotMatrix, pack
+from atelier.lora.adapter_file import write_adapter
+from atelier.lora.bank import AdapterWeights
+from atelier.lora.tensor_file import write_tensors
+from infra.local.upload_events import object_created
 from tests.contract_documents.drawing import DOCUMENTS
 from tests.fakes.world import adapter_card, adapter_file, new_world
+from training_image.checkpoint import HEADER_KEY, StateCard
 from workflows.machines.asl import MACHINES, load
 
 DIGEST = "a" * 64
@@ -99,6 +105,30 @@ def archives() -> Sequence[bytes]:
     packed = archive.pack({"adapter.json": card, "adapter.safetensors": file})
     plain = gzip.decompress(packed)
     return [packed, gzip.compress(plain, 0, mtime=0), gzip.compress(plain[:1024], 0, mtime=0)]
+
+
+def tars() -> Sequence[bytes]:
+    return [gzip.decompress(packed) for packed in archives()]
+
+
+@cache
+def lora_files() -> Sequence[bytes]:
+    a, b = torch.ones(1, 4), torch.ones(4, 1)
+    both = AdapterWeights(1, 2.5, {"m": (a, b), "block_0.to_q": (a, b)})
+    return [write_adapter(both), write_adapter(both, dtype=torch.float32)]
+
+
+@cache
+def training_states() -> Sequence[bytes]:
+    card = StateCard("r" + "a" * 26, 3, DIGEST, 0.5, 1.0)
+    tensors = {"weight.m.A": torch.ones(1, 4), "first.m.A": torch.zeros(1, 4)}
+    return [write_tensors(tensors, {HEADER_KEY: card.to_json().decode()})]
+
+
+def events() -> Sequence[bytes]:
+    key = f"{FOLDER}_complete.json"
+    record = {"eventName": "ObjectCreated:Put", "s3": {"object": {"key": key}}}
+    return _json(object_created(key), {"Records": [record, record]}, {"Event": "s3:TestEvent"})
 
 
 def object_keys() -> Sequence[bytes]:

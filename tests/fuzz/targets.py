@@ -7,6 +7,7 @@ coverage), hypothesis in the suite, and the replay of every case that was ever f
 
 from __future__ import annotations
 
+import gzip
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,26 +15,32 @@ from functools import cache
 from pathlib import PurePosixPath
 from typing import Any
 
-from PIL import Image
+import torch
 
 from app.api import keys as api_keys
 from atelier.contracts import archive, ids, keys, slot_layout
 from atelier.contracts.adapter import ARCHIVE_MEMBERS, MAX_MEMBER_BYTES
 from atelier.contracts.clock import ManualClock, from_iso, to_iso
 from atelier.contracts.documents import DocumentError, canonical_json, parse_json
-from atelier.contracts.errors import AdapterRejected, CallerError, InvalidRequest
+from atelier.contracts.errors import AdapterRejected, CallerError, InvalidRequest, ObjectMissing
 from atelier.contracts.generation import GenerateRequest
 from atelier.contracts.request import OnboardingRequest, normalise, read_input
 from atelier.contracts.safetensors import check_finite, read_header
-from atelier.photos.decoding import LONG_SIDE_PIXELS, PhotoLimits, Refusal, decode
+from atelier.lora.adapter_file import read_adapter
+from atelier.lora.bank import ModuleShape
+from atelier.lora.slot_file import read_slots
+from atelier.photos.decoding import LONG_SIDE_PIXELS, Decoded, PhotoLimits, decode
+from atelier.photos.looking import look
 from infra.local.job_definition import read_definition
 from infra.local.upload_forms import check_upload, hmac_signer
 from serving_image.artifact import read_archive
 from serving_image.bodies import read_document, read_load
 from serving_image.settings import from_environment as read_serve_settings
+from tasks import start_from_upload
 from tasks.causes import as_error, cause_of, read_error
 from tasks.cursors import read_cursor
 from tests.fuzz import seeds
+from training_image.checkpoint import read_state
 from training_image.settings import from_environment as read_train_settings
 from workflows.engine import jsontext
 from workflows.engine.choices import compile_test
@@ -49,6 +56,7 @@ NOW = ManualClock().now()
 SECRET = b"a secret of the tests, 32 bytes."
 SIGN = hmac_signer(SECRET)
 SMALL = PhotoLimits(most_bytes=1024 * 1024, most_pixels=1_000_000, least_side_pixels=8)
+SHAPES = {name: ModuleShape(name, (1, 4), (4, 1)) for name in ("m", "block_0.to_q")}
 SCOPE_DATA: Any = {
     "a": {"b": [1, 2.5, "x", None, True, {"c": "2026-01-01T00:00:00Z"}], "": 0},
     "n": 7,
@@ -131,6 +139,31 @@ def read_members(data: bytes) -> None:
         assert sum(map(len, member.chunks)) == member.size
 
 
+def read_plain_members(data: bytes) -> None:
+    """Read `data` as the tar inside the gzip, whose checksum would hide it from mutations."""
+    read_members(gzip.compress(data, 0))
+
+
+def read_tensor_file(data: bytes) -> None:
+    weights = read_adapter(data, SHAPES, max_rank=2)
+    for a, b in weights.matrices.values():
+        assert torch.isfinite(a).all()
+        assert torch.isfinite(b).all()
+        assert a.shape[0] == b.shape[1] == weights.rank
+
+
+def read_slot_file(data: bytes) -> None:
+    weights = read_slots(data, SHAPES, adapter_digest=seeds.DIGEST, max_rank=2)
+    for a, b in weights.matrices.values():
+        assert torch.isfinite(a).all()
+        assert torch.isfinite(b).all()
+
+
+def read_training_state(data: bytes) -> None:
+    state = read_state(data)
+    assert all(torch.isfinite(tensor).all() for tensor in state.tensors.values())
+
+
 def read_artifact(data: bytes) -> None:
     artifact = read_archive(data)
     assert ids.digest_of(artifact.adapter) == artifact.card.file_digest
@@ -159,6 +192,26 @@ def read_time(data: bytes) -> None:
 
 
 # tasks, API, local platform
+
+
+def read_event(data: bytes) -> None:
+    told = start_from_upload.run(parse_json(data), ports=NO_UPLOADS)
+    assert not told["started"]
+
+
+class _Empty:
+    """A bucket without objects, and no other port."""
+
+    def read(self, key: str, **_: Any) -> bytes:
+        keys.check_key(key)
+        raise ObjectMissing(f"object {key} is not there", key=key)
+
+    @property
+    def objects(self) -> _Empty:
+        return self
+
+
+NO_UPLOADS: Any = _Empty()
 
 
 def read_page_cursor(data: bytes) -> None:
@@ -194,12 +247,11 @@ def read_state_error(data: bytes) -> None:
 
 def read_photo(data: bytes) -> None:
     found = decode(data, SMALL)
-    if isinstance(found, Image.Image):
-        assert found.mode == "RGB"
-        assert max(found.size) <= LONG_SIDE_PIXELS
-        assert not found.info
-    else:
-        assert isinstance(found, Refusal)
+    if isinstance(found, Decoded):
+        assert found.pixels.mode == "RGB"
+        assert max(found.pixels.size) <= LONG_SIDE_PIXELS
+        assert not found.pixels.info
+    look("photo", data, SMALL)
 
 
 def read_drawing(data: bytes) -> None:
@@ -257,6 +309,16 @@ TARGETS: Sequence[Target] = (
     Target("safetensors", read_safetensors, (AdapterRejected,), seeds.adapter_files),
     Target("slot-layout", read_slot_layout, (AdapterRejected,), seeds.slot_layouts),
     Target("archive", read_members, (AdapterRejected,), seeds.archives),
+    Target("tar", read_plain_members, (AdapterRejected,), seeds.tars),
+    Target("tensors", read_tensor_file, (AdapterRejected,), seeds.lora_files),
+    Target("slots", read_slot_file, (AdapterRejected,), seeds.slot_layouts),
+    Target(
+        "training-state",
+        read_training_state,
+        (AdapterRejected, DocumentError),
+        seeds.training_states,
+    ),
+    Target("event", read_event, (DocumentError,), seeds.events),
     Target("artifact", read_artifact, (AdapterRejected,), seeds.archives),
     Target("keys", read_key, (ValueError,), seeds.object_keys),
     Target("ids", read_ids, (ValueError,), seeds.names),
