@@ -74,13 +74,17 @@ def build_parser() -> argparse.ArgumentParser:
 
     _up(add("up", "Start the local platform; its state is one folder.", local))
     add("down", "Stop the local platform; what is under way goes on at the next start.", local)
+    _photos(add("photos", "Look at a folder of photos and say which would be used.", local))
     _onboard(add("onboard", "Upload a folder of photos and start an onboarding.", local, remote))
     _status(add("status", "Show one onboarding, or list them.", local, remote))
     _why(add("why", "Say where an onboarding is, and when it will be ready.", local, remote))
     _models(add("models", "List the models that can be drawn with.", local, remote))
     _generate(add("generate", "Draw images with a model.", local, remote))
     _cancel(add("cancel", "Cancel an onboarding, queued or in training.", local, remote))
+    redrive = "Let an onboarding that failed in place go on, once the cause is gone."
+    _cancel(add("redrive", redrive, local, remote))
     _key(add("key", "Print an API key of the local platform for a tenant.", local))
+    _doctor(add("doctor", "Read all that the local platform stored; name what disagrees.", local))
     return parser
 
 
@@ -116,6 +120,20 @@ def _up(parser: argparse.ArgumentParser) -> None:
         help="of the API; 0 takes any (default: %(default)s)",
     )
     parser.add_argument("--foreground", action="store_true", help="run here, until Ctrl-C")
+
+
+def _photos(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, metavar="DIR", help="photos; nothing is sent")
+    parser.add_argument(
+        "--base",
+        choices=list(BASE_MODELS),
+        help=f"base model that they are meant for (default: {DEFAULT_BASE})",
+    )
+    parser.add_argument(
+        "--preset",
+        choices=[str(name) for name in PresetName],
+        help=f"and its preset (default: {DEFAULT_PRESET})",
+    )
 
 
 def _onboard(parser: argparse.ArgumentParser) -> None:
@@ -266,6 +284,16 @@ def _cancel(parser: argparse.ArgumentParser) -> None:
 def _key(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("tenant", metavar="TENANT", help="the organisation")
     parser.add_argument("--user", metavar="U", help="for this user alone, not all of the tenant's")
+
+
+def _doctor(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--grace-seconds",
+        type=_whole(0, 86_400),
+        default=180,
+        metavar="N",
+        help="what is younger may be under way and is no finding (default: %(default)s)",
+    )
 
 
 def _user(parser: argparse.ArgumentParser, *, required: bool) -> None:

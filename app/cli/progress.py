@@ -60,6 +60,7 @@ TIME_WIDTH: Final = 12
 MOST_BAR: Final = 28
 LEAST_BAR: Final = 8
 MOST_IMAGES: Final = 6
+MOST_NOTES: Final = 3
 TENTHS: Final = 10
 
 
@@ -99,8 +100,7 @@ def panel(
         marks: signs to draw with.
     """
     lines = [_title(onboarding, marks)]
-    if photos := _photos(onboarding):
-        lines.append(f"  {photos}")
+    lines += [f"  {line}" for line in _photos(onboarding)]
     stopped_short = onboarding["status"] in {Status.FAILED, Status.CANCELLED}
     for index, (status, seconds) in enumerate(_durations(onboarding, now)):
         present = status == onboarding["status"] and status not in ENDED
@@ -146,8 +146,8 @@ def changes(
     here = f"{_since_start(after, now)}  {'':<{NAME_WIDTH}}"
     if (waiting := after["waiting_for"]) and (before is None or before["waiting_for"] != waiting):
         lines.append(f"{here}{waiting}")
-    if (photos := _photos(after)) and photos != _photos(before):
-        lines.append(f"{here}{photos}")
+    if (photos := _photos(after)) != _photos(before):
+        lines += [f"{here}{line}" for line in photos]
     if _tenth(before) != _tenth(after) and (step := _step(after)):
         lines.append(f"{here}{step}")
     seen = set(_named_images(before)) if before else set()
@@ -286,14 +286,24 @@ def _named_images(onboarding: Document) -> list[str]:
     return [*progress["previews"], *progress["samples"]] if progress else []
 
 
-def _photos(onboarding: Document | None) -> str:
-    """Return which photos training leaves out and why; empty when it uses all of them."""
+def _photos(onboarding: Document | None) -> list[str]:
+    """Return what is to be told of the photos: which are left out, which could be better.
+
+    Nothing when training uses all of them and none could be better.
+    """
     photos = onboarding.get("photos") if onboarding else None
-    if not photos or not photos["left_out"]:
-        return ""
-    left_out = photos["left_out"]
-    whys = "; ".join(f"{name}: {why}" for name, why in left_out.items())
-    return f"{photos['used']} of {counted(photos['used'] + len(left_out), 'photo')} used; {whys}"
+    if not photos:
+        return []
+    lines, left_out = [], photos["left_out"]
+    if left_out:
+        whys = "; ".join(f"{name}: {why}" for name, why in left_out.items())
+        offered = counted(photos["used"] + len(left_out), "photo")
+        lines.append(f"{photos['used']} of {offered} used; {whys}")
+    notes = [f"{name}: {note}" for name, note in photos.get("notes", {}).items()]
+    lines += notes[:MOST_NOTES]
+    if (more := len(notes) - MOST_NOTES) > 0:
+        lines.append(f"and {counted(more, 'more photo')} that could be better")
+    return [*lines, *photos.get("advice", [])]
 
 
 def _images(onboarding: Document, saved: Mapping[str, str]) -> list[str]:

@@ -110,6 +110,16 @@ def test_photos_that_training_leaves_out_are_told_once():
     assert changes(look, look, now=now) == []
 
 
+def test_photos_that_could_be_better_are_named_the_first_few_and_advice_follows():
+    notes = {f"{n}.jpg": "dark" for n in range(5)}
+    photos = {"used": 9, "left_out": {}, "notes": notes, "advice": ["take more"]}
+    told = seen(onboarding(*TRAINING, photos=photos), after=9)
+    assert "0.jpg: dark" in told
+    assert "3.jpg" not in told
+    assert "and 2 more photos that could be better" in told
+    assert "take more" in told
+
+
 @pytest.mark.parametrize("photos", [None, {"used": 9, "left_out": {}}])
 def test_when_no_photo_is_left_out_nothing_is_said_of_it(photos):
     assert "used" not in seen(onboarding(*TRAINING, photos=photos), after=9)
