@@ -12,6 +12,7 @@ class Exit(IntEnum):
 
     DONE = 0
     NO_MODEL = 1
+    DISAGREES = 1
     USAGE = 2
     NOT_FOUND = 3
     REFUSED = 4
@@ -24,7 +25,7 @@ class Exit(IntEnum):
 
 MEANING: Final[Mapping[Exit, str]] = {
     Exit.DONE: "done",
-    Exit.NO_MODEL: "the onboarding ended without a model: failed, cancelled or erased",
+    Exit.NO_MODEL: "no model came of it: failed, cancelled or erased; doctor: something disagrees",
     Exit.USAGE: "the command line was not understood",
     Exit.NOT_FOUND: "no such onboarding, model, user or folder",
     Exit.REFUSED: "the input was refused: photos, a field, or a conflict",

@@ -1,0 +1,71 @@
+"""`atelier doctor`: what disagrees in the local platform's state, for people and for programs."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Iterator
+
+from app.cli import home as platforms
+from app.cli.commands import Desk
+from app.cli.exits import CommandFailed, Exit
+from app.cli.progress import counted
+from infra.doctor import examine
+from infra.doctor.findings import Finding, Report, Verdict
+from infra.local.evidence import collect, platform_now
+
+WORD_WIDTH = 13
+
+
+def doctor(given: Namespace, desk: Desk) -> Exit:
+    """Examine the home folder, whether or not a platform runs in it."""
+    running = platforms.running(desk.home, desk.processes)
+    try:
+        evidence = collect(desk.home, clock=desk.clock, running=running is not None)
+    except FileNotFoundError as problem:
+        raise CommandFailed(
+            Exit.NOT_FOUND,
+            f"no platform ever ran in {desk.home}",
+            do="Name its folder with --home.",
+            error="NoPlatform",
+        ) from problem
+    now = platform_now(desk.home, clock=desk.clock)
+    report = examine(evidence, now=now, grace_seconds=given.grace_seconds)
+    desk.console.document(
+        {"home": str(desk.home), "running": running is not None} | report.to_dict()
+    )
+    runs = f"The platform in {desk.home} runs" if running else f"No platform runs in {desk.home}"
+    desk.console.say(f"{runs}; looked at:", *_looked_at(report), "", *_told(report))
+    return Exit.DONE if report.healthy else Exit.DISAGREES
+
+
+def _looked_at(report: Report) -> Iterator[str]:
+    widest = max((len(f"{count:,}") for count in report.looked_at.values()), default=0)
+    for kind, count in report.looked_at.items():
+        yield f"  {count:>{widest},}  {kind}"
+
+
+def _told(report: Report) -> Iterator[str]:
+    for invariant in report.invariants:
+        why = f" ({invariant.why_not})" if invariant.why_not else ""
+        yield f"{invariant.verdict.value:<{WORD_WIDTH}}  {invariant.promise}{why}"
+        for finding in report.findings:
+            if finding.invariant == invariant.name:
+                yield from _finding(finding)
+    verdicts = [invariant.verdict for invariant in report.invariants]
+    unseen = verdicts.count(Verdict.NOT_LOOKED_AT)
+    yield ""
+    if report.healthy:
+        yield f"Nothing disagrees in {counted(len(verdicts) - unseen, 'invariant')}" + (
+            f"; {unseen} were not looked at." if unseen else "."
+        )
+    else:
+        broken = counted(verdicts.count(Verdict.BROKEN), "invariant")
+        yield f"{counted(len(report.findings), 'finding')} in {broken} of {len(verdicts)}."
+
+
+def _finding(finding: Finding) -> Iterator[str]:
+    margin = " " * (WORD_WIDTH + 2)
+    yield f"{margin}{finding.subject}"
+    yield f"{margin}  found     {finding.found}"
+    yield f"{margin}  expected  {finding.expected}"
+    yield f"{margin}  do        {finding.do}"
