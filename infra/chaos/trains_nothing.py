@@ -35,7 +35,12 @@ from atelier.contracts.control import Answer, Command, ControlAcknowledgement, C
 from atelier.contracts.documents import MAX_DOCUMENT_BYTES, DocumentError, canonical_json, encode
 from atelier.contracts.errors import AtelierError, ContractBroken
 from atelier.contracts.manifest import TrainingManifest, TrainingTask
-from atelier.contracts.progress import AdapterPointer, Progress, TrainingState
+from atelier.contracts.progress import (
+    AdapterPointer,
+    Progress,
+    TrainingFailure,
+    TrainingState,
+)
 from atelier.contracts.safetensors import read_header
 from atelier.objects import Objects, open_objects, replace_file
 
@@ -47,6 +52,7 @@ REPORT_SECONDS = 0.5
 POLL_SECONDS = 0.5
 KEPT_STATES = 2
 MAX_STATE_BYTES = 64 * 1024
+MAX_PHOTO_BYTES = 64 * 1024 * 1024
 MODULE, WIDTH = "mid_block.attentions.0.transformer_blocks.0.attn1.to_q", 96
 """One layer of `tiny` and its width: an adapter may have as few."""
 
@@ -133,9 +139,25 @@ class Host:
         if work.said.state.ended:
             log(f"request {task.request} has ended in an earlier run: {work.said.state}")
             return
+        if problem := self._problem_of(task):
+            failure = TrainingFailure(ContractBroken.name(), problem)
+            self._say(work, state=TrainingState.FAILED, failure=failure)
+            log(f"request {task.request} cannot be trained: {problem}")
+            return
         work.saved_step = self._resumed_step(task)
         self._say(work, state=TrainingState.TRAINING, step=work.saved_step)
         log(f"request {task.request} begins at step {work.saved_step}")
+
+    def _problem_of(self, task: TrainingTask) -> str:
+        """Return what is wrong with a task's photos, or nothing."""
+        for photo in task.photos:
+            try:
+                body = self.objects.read(photo.key, max_bytes=MAX_PHOTO_BYTES)
+            except AtelierError as problem:
+                return problem.message
+            if ids.digest_of(body) != photo.digest:
+                return f"photo {photo.key} is not the one that the manifest names"
+        return ""
 
     def _advance(self, work: Work) -> None:
         """Make one step and write what is due after it."""
