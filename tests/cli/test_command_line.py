@@ -12,7 +12,18 @@ from app.cli.exits import MEANING, Exit
 from tests.cli.platform import ID, QUEUED
 from tests.conftest import Golden
 
-COMMANDS = ("up", "down", "onboard", "status", "models", "generate", "cancel", "key")
+COMMANDS = (
+    "up",
+    "down",
+    "photos",
+    "onboard",
+    "status",
+    "models",
+    "generate",
+    "cancel",
+    "key",
+    "doctor",
+)
 
 
 def test_help_reads_as_it_should(golden: Golden, capsys):
