@@ -5,17 +5,19 @@ The outbox keeps what could not be delivered; without a request this task sweeps
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
-from atelier.contracts.errors import NotFound, ServiceUnavailable
+from atelier.contracts.errors import AtelierError, NotFound
 from atelier.contracts.records import Notification
-from atelier.contracts.status import Status
 from tasks.notices import TYPES, notice_id
 from tasks.ports import Ports
 
-WINDOW = 1000
-"""How many undelivered notifications are looked at."""
+log = logging.getLogger(__name__)
+
+PAGE = 200
+"""How many undelivered notifications are read at once."""
 
 
 def run(given: Mapping[str, Any], *, ports: Ports) -> dict[str, Any]:
@@ -26,24 +28,43 @@ def run(given: Mapping[str, Any], *, ports: Ports) -> dict[str, Any]:
     Raises:
         ServiceUnavailable: the request's own notification could not be delivered.
     """
-    rows = ports.ledger.undelivered(limit=WINDOW)
-    if "request" in given:
-        mine = _own_ids(given["request"], ports=ports)
-        for row in rows:
-            if row.id in mine:
-                _deliver(row, ports=ports)
-        return {"undelivered": 0}
-    return {"undelivered": sum(not _delivered(row, ports=ports) for row in rows)}
+    if "request" not in given:
+        return {"undelivered": _sweep(ports=ports)}
+    for mine in _own_ids(given["request"], ports=ports):
+        found = ports.ledger.notification(mine)
+        if found is not None and found[1] is None:
+            _deliver(found[0], ports=ports)
+    return {"undelivered": 0}
 
 
-def _own_ids(request: object, *, ports: Ports) -> set[str]:
+def _sweep(*, ports: Ports) -> int:
+    """Deliver what nobody delivered yet; return how many were tried or put off in vain.
+
+    Whoever does not answer once is left alone until the next sweep: a dead receiver takes its time
+    for each notification, and everybody else would wait for that.
+    """
+    clock = ports.clock
+    ends_at = clock.monotonic_seconds() + ports.settings.round_seconds
+    dead: set[str] = set()
+    left, last = 0, None
+    while page := ports.ledger.undelivered(limit=PAGE, after=last):
+        for row in page:
+            late = clock.monotonic_seconds() >= ends_at
+            if late or row.tenant in dead or not _delivered(row, ports=ports):
+                dead.add(row.tenant)
+                left += 1
+        last = page[-1]
+    return left
+
+
+def _own_ids(request: object, *, ports: Ports) -> list[str]:
     if not isinstance(request, str) or not request:
-        return set()
+        return []
     try:
         record = ports.ledger.read(request)
     except NotFound:
-        return set()
-    return {notice_id(record, Status(status)) for status in TYPES}
+        return []
+    return [notice_id(record, status) for status in TYPES]
 
 
 def _deliver(row: Notification, *, ports: Ports) -> None:
@@ -54,7 +75,8 @@ def _deliver(row: Notification, *, ports: Ports) -> None:
 def _delivered(row: Notification, *, ports: Ports) -> bool:
     try:
         _deliver(row, ports=ports)
-    except ServiceUnavailable:
+    except AtelierError as problem:
         # One tenant's dead webhook keeps nobody else waiting; the next sweep tries it again.
+        log.warning("notification %s was not delivered: %s", row.id, problem)
         return False
     return True

@@ -1,14 +1,23 @@
-"""What became of an attempt's training: its progress, whether it is lost, and the next attempt."""
+"""What became of an attempt's training: its progress, and the next attempt when it was lost."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from atelier.contracts import checkpoints, keys
 from atelier.contracts.documents import DocumentError
-from atelier.contracts.errors import ContractBroken, ObjectMissing, PoisonousTask
-from atelier.contracts.progress import Progress, TrainingState
+from atelier.contracts.errors import (
+    ContractBroken,
+    InterruptedTooOften,
+    ObjectMissing,
+    PoisonousTask,
+)
+from atelier.contracts.progress import Progress
 from atelier.contracts.records import RequestRecord
 from atelier.contracts.status import Stamp, Status
-from tasks.ports import Changed, Objects, Ports
+from tasks.blame import Blame, Cause, Loss, blame, cause_of_loss
+from tasks.manifests import read_manifest, read_sealed
+from tasks.ports import Changed, Objects, Ports, TaskSettings
 
 MAX_PROGRESS_BYTES = 256 * 1024
 BEGUN_AGAIN = "training starts again after"
@@ -33,46 +42,62 @@ def read_progress(record: RequestRecord, *, objects: Objects) -> Progress | None
     return progress if said == mine else None
 
 
-def lost(record: RequestRecord, progress: Progress | None) -> str | None:
-    """Return why this attempt's training will never be done, or None while it may be.
-
-    `progress` must have been read after `record`: a host's last words are in the bucket before its
-    job's end is known. A host that was stopped may go on (an interrupted spot job restarts by
-    itself); only its job's end decides.
-    """
-    if progress is not None and progress.failure is not None:
-        return f"{progress.failure.error}: {progress.failure.message}"
-    done = progress is not None and progress.state is TrainingState.DONE
-    if record.job_outcome is None or done:
-        return None
-    reason = record.job_reason or "no reason was given"
-    return f"training job {record.job} {record.job_outcome.value}: {reason}"
-
-
-def begin_next(
-    record: RequestRecord, progress: Progress | None, why: str, *, ports: Ports
-) -> Changed:
+def begin_next(record: RequestRecord, loss: Loss, *, ports: Ports) -> Changed:
     """Begin the next attempt of a request whose training is lost, in one write.
 
     It enters the queue only with the token of a LaunchTraining that waits for it. It resumes from
     the last checkpoint unless the task itself failed, which the checkpoint may be the reason of.
 
     Raises:
-        PoisonousTask: it was lost as often as is allowed.
+        PoisonousTask: it failed as often as is allowed.
+        InterruptedTooOften: so was it interrupted.
     """
-    failures = record.lone_failures + 1
-    if failures >= ports.settings.max_lone_failures:
-        raise PoisonousTask(
-            f"training failed {failures} times; the last time: {why}", attempts=failures, last=why
-        )
-    failed = progress is not None and progress.failure is not None
+    alone = record.alone or _was_alone(record, objects=ports.objects)
+    counted = _count(record, loss, blame(loss, alone=alone), settings=ports.settings)
+    failed = cause_of_loss(loss) is Cause.NAMED
     return ports.ledger.advance(
         record.request,
         Stamp(record.attempt + 1, Status.QUEUED),
-        lone_failures=failures,
+        **counted,
         resume_from=None if failed else _last_checkpoint(record, objects=ports.objects),
-        waiting_for=f"{BEGUN_AGAIN}: {why}"[:500],
+        waiting_for=f"{BEGUN_AGAIN}: {loss.why}"[:500],
     )
+
+
+def _count(
+    record: RequestRecord, loss: Loss, pays: Blame, *, settings: TaskSettings
+) -> dict[str, Any]:
+    """Return what the record says of this loss, by who pays for it."""
+    match pays:
+        case Blame.TASK:
+            failures = record.lone_failures + 1
+            if failures >= settings.max_lone_failures:
+                raise PoisonousTask(
+                    f"training failed {failures} times; the last time: {loss.why}",
+                    attempts=failures,
+                    last=loss.why,
+                )
+            return {"lone_failures": failures}
+        case Blame.COMPANY:
+            return {"alone": True}
+        case Blame.NOBODY:
+            times = record.interruptions + 1
+            if times > settings.max_interruptions:
+                raise InterruptedTooOften(
+                    f"training was interrupted {times} times; the last time: {loss.why}",
+                    times=times,
+                )
+            return {"interruptions": times}
+
+
+def _was_alone(record: RequestRecord, *, objects: Objects) -> bool:
+    """Return whether the request's job trains nobody else; nobody knows without its manifest."""
+    if record.job is None:
+        return False
+    try:
+        return len(read_manifest(read_sealed(record.job, objects=objects)).tasks) == 1
+    except (KeyError, ObjectMissing, ContractBroken):
+        return False
 
 
 def _last_checkpoint(record: RequestRecord, *, objects: Objects) -> str | None:

@@ -19,9 +19,7 @@ from tasks.causes import cause_of, failure_of
 from tasks.endings import end
 from tasks.payload import text
 from tasks.ports import Ports
-
-ONBOARDING = "onboarding"
-"""The state machine's short name."""
+from tasks.settle_execution import ONBOARDING
 
 
 def run(given: Mapping[str, Any], *, ports: Ports) -> dict[str, Any]:

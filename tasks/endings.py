@@ -99,13 +99,18 @@ def end(record: RequestRecord, error: AtelierError | Failure, *, ports: Ports) -
 
 
 def tell_ended(record: RequestRecord, *, ports: Ports) -> None:
-    """Tell the state that waits for a failed or cancelled request, and its training job."""
+    """Tell the state that waits for a failed or cancelled request, and its training job.
+
+    The ledger keeps that they were told; until then Reconcile tells them again.
+    """
     if record.status not in {Status.FAILED, Status.CANCELLED}:
         return
     if record.token is not None and record.failure is not None:
         cause = cause_of(record.failure)
         ports.executions.fail_task(record.token, error=record.failure.error, cause=cause)
     stop_training(record, ports=ports)
+    if record.untold:
+        ports.ledger.mark_told(record.request, attempt=record.attempt)
 
 
 def stop_training(record: RequestRecord, *, ports: Ports) -> None:

@@ -19,3 +19,12 @@ OUTCOMES: Mapping[str, JobOutcome] = {
 
 TRAINING = ("InProgress", "Training")
 """Status and secondary status of a job whose program runs."""
+
+
+def reason_of(secondary: str, failure: str) -> str:
+    """Return why a job ended, in one line: FailureReason, with the secondary status that it needs.
+
+    A job that ran too long is `Stopped`; only its secondary status says why.
+    """
+    says_more = secondary not in OUTCOMES and secondary not in failure
+    return (f"{secondary}: {failure}" if says_more and failure else failure or secondary)[:1024]

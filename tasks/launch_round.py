@@ -25,10 +25,11 @@ def run(given: Mapping[str, Any], *, ports: Ports) -> dict[str, Any]:
     """Launch who waits: `{"epoch"}` → `{"epoch", "more"}`."""
     epoch = whole_number(given, "epoch")
     ledger, clock = ports.ledger, ports.clock
+    ends_at = clock.monotonic_seconds() + ports.settings.round_seconds
     work = _Round(
         epoch=epoch,
-        ends_at=clock.monotonic_seconds() + ports.settings.round_seconds,
-        pace=Pace(1.0 / ports.settings.launches_per_second),
+        ends_at=ends_at,
+        pace=Pace(1.0 / ports.settings.launches_per_second, ends_at=ends_at),
         ports=ports,
     )
     pause = FIRST_PAUSE_SECONDS
@@ -94,7 +95,7 @@ class _Round:
             fresh = [r for r in queued if (r.request, r.attempt) not in self.tried]
             if not fresh:
                 return _Scan.HELD
-            for job in plan(fresh):
+            for job in plan(fresh, most=self.ports.settings.tasks_per_job):
                 if self.over:
                     return _Scan.OUT_OF_TIME
                 self.tried.update(job.members)

@@ -13,7 +13,8 @@ from typing import Any
 from atelier.contracts.errors import LedgerContention
 from atelier.contracts.records import RequestRecord
 from atelier.contracts.status import BEFORE_ANY_JOB, TERMINAL, Status, Verdict
-from tasks.attempts import begin_next, lost, read_progress
+from tasks.attempts import begin_next, read_progress
+from tasks.blame import loss_of
 from tasks.endings import WRITES, ended, overdue
 from tasks.launching import training_output
 from tasks.payload import text
@@ -46,8 +47,8 @@ def _write_token(request: str, token: str, *, ports: Ports) -> RequestRecord:
             raise passed
         if record.status in {Status.LAUNCHING, Status.TRAINING}:
             progress = read_progress(record, objects=ports.objects)
-            if why := lost(record, progress):
-                begin_next(record, progress, why, ports=ports)
+            if loss := loss_of(record, progress):
+                begin_next(record, loss, ports=ports)
                 continue
         changes: dict[str, Any] = {"token": token}
         if record.status is Status.QUEUED:

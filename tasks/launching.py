@@ -10,6 +10,8 @@ whoever created it.
 
 from __future__ import annotations
 
+import itertools
+import math
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum
@@ -20,17 +22,20 @@ from atelier.contracts.base_models import preset
 from atelier.contracts.errors import (
     BrokenError,
     CapacityMissing,
+    ContractBroken,
     FinalError,
     JobNameTaken,
+    NotFound,
     QuotaExceeded,
     Throttled,
 )
 from atelier.contracts.manifest import TrainingManifest, host_name
 from atelier.contracts.records import Batch, BatchState, RequestRecord
-from atelier.contracts.status import TERMINAL, Stamp, Status
+from atelier.contracts.status import TERMINAL, Stamp, Status, Verdict
 from tasks import manifests
-from tasks.endings import JOB_ATTEMPT, end, overdue, tell_ended
-from tasks.job_events import OUTCOMES
+from tasks.endings import JOB_ATTEMPT, end, job_of, overdue, tell_ended
+from tasks.job_events import OUTCOMES, reason_of
+from tasks.manifests import Sealed
 from tasks.planning import PlannedJob, slower, wait_for
 from tasks.ports import Ports, TrainingJob
 from tasks.training_job import training_job
@@ -56,9 +61,16 @@ class Outcome(Enum):
 
 @dataclass(slots=True)
 class Pace:
-    """How far apart launches are: the settings' rate, slower while the service asks for that."""
+    """How far apart launches are: the settings' rate, slower while the service asks for that.
+
+    Attributes:
+        interval_seconds: between two launches, now.
+        ends_at: when the round ends, in the clock's monotonic seconds; nobody sleeps beyond it for
+            a turn that is further away than one interval.
+    """
 
     interval_seconds: float
+    ends_at: float = math.inf
     least_seconds: float = field(init=False)
 
     def __post_init__(self) -> None:
@@ -76,19 +88,26 @@ class Pace:
 
 
 def start_batch(job: PlannedJob, *, epoch: int, pace: Pace, ports: Ports) -> Outcome:
-    """Write the batch of a planned job and bring it as far as it goes."""
-    batch, state = ports.ledger.create_batch(
-        Batch(
-            batch=ids.batch_of(list(job.members)),
-            members=job.members,
-            attempt=JOB_ATTEMPT,
-            epoch=epoch,
-            created_at=ports.clock.now(),
+    """Write the batch of a planned job and bring it as far as it goes.
+
+    A batch of the very same people may have been let go before; its name is used up then.
+    """
+    for again in itertools.count():
+        batch, state = ports.ledger.create_batch(
+            Batch(
+                batch=ids.batch_of(list(job.members), again=again),
+                members=job.members,
+                attempt=JOB_ATTEMPT,
+                epoch=epoch,
+                created_at=ports.clock.now(),
+            )
         )
-    )
-    if state in {BatchState.LAUNCHED, BatchState.RELEASED}:
-        return Outcome.RELEASED
-    return finish_batch(batch, pace=pace, ports=ports)
+        if state in {BatchState.OPEN, BatchState.SEALED}:
+            return finish_batch(batch, pace=pace, ports=ports)
+        if not any(_waits(member, ports=ports) for member in job.members):
+            # Another dispatcher was faster.
+            break
+    return Outcome.RELEASED
 
 
 def finish_batch(batch: Batch, *, pace: Pace, ports: Ports) -> Outcome:
@@ -97,14 +116,16 @@ def finish_batch(batch: Batch, *, pace: Pace, ports: Ports) -> Outcome:
     A request that can never be launched ends here and holds up nobody else.
     """
     members = _claim(batch, ports=ports)
-    if not members:
-        ports.ledger.move_batch(batch.batch, to=BatchState.RELEASED)
-        return Outcome.RELEASED
     try:
-        sealed = manifests.seal(PlannedJob((members,)), batch=batch.batch, objects=ports.objects)
+        sealed, refused = manifests.seal(members, batch=batch.batch, objects=ports.objects)
+        for record, error in refused:
+            end(record, error, ports=ports)
+        if sealed is None:
+            ports.ledger.move_batch(batch.batch, to=BatchState.RELEASED)
+            return Outcome.RELEASED
         ports.ledger.move_batch(batch.batch, to=BatchState.SEALED)
-        manifest = manifests.read_manifest(sealed)
-        existing = _create(manifest, sealed, members[0], pace=pace, ports=ports)
+        members = _named(members, sealed.manifest, batch=batch.batch, ports=ports)
+        existing = _create(sealed, members[0], pace=pace, ports=ports)
     except (Throttled, QuotaExceeded, CapacityMissing) as refusal:
         _tell(members, _sentence(refusal), ports=ports)
         return Outcome.HELD
@@ -113,10 +134,29 @@ def finish_batch(batch: Batch, *, pace: Pace, ports: Ports) -> Outcome:
             end(record, error, ports=ports)
         ports.ledger.move_batch(batch.batch, to=BatchState.RELEASED)
         return Outcome.RELEASED
-    for record in members:
-        _hand_over(record, manifest, existing, ports=ports)
+    _hand_over(batch.batch, sealed.manifest, existing, ports=ports)
     ports.ledger.move_batch(batch.batch, to=BatchState.LAUNCHED)
     return Outcome.LAUNCHED
+
+
+def rescue(record: RequestRecord, *, ports: Ports) -> bool:
+    """Free a request that is claimed by a batch that nobody works on; return whether it was.
+
+    Its job decides: if there is one that trains it, it is handed over as the dispatcher would have
+    done; else it goes back to its place in the queue.
+    """
+    job = job_of(record)
+    if record.status is not Status.CLAIMED or record.batch is None or job is None:
+        return False
+    try:
+        existing = ports.training_jobs.describe(job)
+        manifest = manifests.read_manifest(manifests.read_sealed(job, objects=ports.objects))
+        manifest.task(record.request)
+    except (NotFound, KeyError, ContractBroken):
+        released = ports.ledger.release(record.request, attempt=record.attempt, batch=record.batch)
+        return released.verdict is Verdict.APPLIES
+    _hand_over(record.batch, manifest, existing, ports=ports)
+    return True
 
 
 def training_output(record: RequestRecord, *, ports: Ports) -> dict[str, Any]:
@@ -154,32 +194,49 @@ def _claim(batch: Batch, *, ports: Ports) -> tuple[RequestRecord, ...]:
     return tuple(mine)
 
 
+def _waits(member: tuple[str, int], *, ports: Ports) -> bool:
+    record = ports.ledger.read(member[0])
+    return (record.attempt, record.status) == (member[1], Status.QUEUED)
+
+
+def _named(
+    members: tuple[RequestRecord, ...], manifest: TrainingManifest, *, batch: str, ports: Ports
+) -> tuple[RequestRecord, ...]:
+    """Return the members that the manifest names; send the others back to their place.
+
+    Another dispatcher may have sealed it before these were claimed. Only who is not named may go:
+    a job that names somebody may be running.
+    """
+    named = {(task.request, task.attempt) for task in manifest.tasks}
+    for record in members:
+        if (record.request, record.attempt) not in named:
+            ports.ledger.release(record.request, attempt=record.attempt, batch=batch)
+    return tuple(record for record in members if (record.request, record.attempt) in named)
+
+
 def _create(
-    manifest: TrainingManifest,
-    sealed: bytes,
-    first: RequestRecord,
-    *,
-    pace: Pace,
-    ports: Ports,
+    sealed: Sealed, first: RequestRecord, *, pace: Pace, ports: Ports
 ) -> TrainingJob | None:
     """Create the job in its turn; return it described if somebody had created it before.
 
     Raises:
-        Throttled: too often in a row.
+        Throttled: too often in a row, or its turn comes after this round.
         QuotaExceeded, CapacityMissing: no room now.
         JobNameTaken: by a job that is not ours.
         InvalidRequest: SageMaker refuses the definition.
     """
+    manifest = sealed.manifest
     hardware = preset(manifest.base, first.given.preset).hardware
-    definition = training_job(manifest, sealed=sealed, hardware=hardware, settings=ports.settings)
+    definition = training_job(
+        manifest, sealed=sealed.body, hardware=hardware, settings=ports.settings
+    )
     for remaining in reversed(range(MAX_THROTTLES)):
-        turn = ports.ledger.reserve_launch(interval_seconds=pace.interval_seconds)
-        ports.clock.sleep((turn - ports.clock.now()) / timedelta(seconds=1))
+        _await_turn(pace, ports=ports)
         try:
             ports.training_jobs.create(definition)
         except Throttled:
             pace.throttled()
-            if not remaining:
+            if not remaining or ports.clock.monotonic_seconds() >= pace.ends_at:
                 raise
         except JobNameTaken:
             return _ours(ports.training_jobs.describe(manifest.job), definition)
@@ -189,8 +246,28 @@ def _create(
     raise AssertionError("the last throttle is raised")
 
 
+def _await_turn(pace: Pace, *, ports: Ports) -> None:
+    """Sleep until this launch's turn, unless that comes long after the round.
+
+    Raises:
+        Throttled: it does; the round's rest is slept through, because no other turn comes earlier.
+    """
+    turn = ports.ledger.reserve_launch(interval_seconds=pace.interval_seconds)
+    wait = (turn - ports.clock.now()) / timedelta(seconds=1)
+    left = max(0.0, pace.ends_at - ports.clock.monotonic_seconds())
+    if wait > max(left, pace.interval_seconds):
+        ports.clock.sleep(left)
+        raise Throttled(f"the next launch's turn is {wait:.0f} s away")
+    ports.clock.sleep(wait)
+
+
 def _ours(found: TrainingJob, definition: dict[str, Any]) -> TrainingJob:
-    name = container.MANIFEST_DIGEST_HYPERPARAMETER
+    """Return a job of our name if it is ours: it reads this batch's manifest.
+
+    It may know another digest of it, when the manifest was lost and written anew. The job's own
+    end then tells what became of its tasks, and they go on with their next attempt.
+    """
+    name = container.MANIFEST_HYPERPARAMETER
     if found.hyperparameters.get(name) != definition["HyperParameters"][name]:
         raise JobNameTaken(
             f"training job {found.name} exists and trains another manifest", job=found.name
@@ -199,8 +276,25 @@ def _ours(found: TrainingJob, definition: dict[str, Any]) -> TrainingJob:
 
 
 def _hand_over(
+    batch: str, manifest: TrainingManifest, existing: TrainingJob | None, *, ports: Ports
+) -> None:
+    """Hand everybody over whom the manifest names, also whom another dispatcher claimed."""
+    for share in manifest.hosts:
+        tasks = manifest.share(share.rank)
+        whole = sum(task.estimated_cost_seconds for task in tasks)
+        for task in tasks:
+            record = ports.ledger.read(task.request)
+            if (record.attempt, record.batch) == (task.attempt, batch):
+                company = round(whole - task.estimated_cost_seconds, 3)
+                host = host_name(share.rank)
+                _hand_over_one(record, manifest.job, host, company, existing, ports=ports)
+
+
+def _hand_over_one(
     record: RequestRecord,
-    manifest: TrainingManifest,
+    job: str,
+    host: str,
+    company_seconds: float,
     existing: TrainingJob | None,
     *,
     ports: Ports,
@@ -210,12 +304,18 @@ def _hand_over(
     LaunchTraining writes its token, then reads the status; here the status is written, then the
     token read, in one atomic write. Whoever comes second sees both.
     """
-    rank = next(share.rank for share in manifest.hosts if record.request in share.requests)
-    stamp = Stamp(record.attempt, Status.LAUNCHING, manifest.job)
     standing = ports.ledger.advance(
-        record.request, stamp, host=host_name(rank), waiting_for=""
+        record.request,
+        Stamp(record.attempt, Status.LAUNCHING, job),
+        host=host,
+        company_seconds=company_seconds,
+        waiting_for="",
     ).record
-    if (standing.attempt, standing.job) != (record.attempt, manifest.job):
+    if standing.status in TERMINAL:
+        # It ended while its job was being created; whoever ended it may have died since.
+        tell_ended(standing, ports=ports)
+        return
+    if (standing.attempt, standing.job) != (record.attempt, job):
         return
     if existing is not None and (outcome := OUTCOMES.get(existing.status)):
         # It ended before we knew that it began; its event found no request to settle.
@@ -223,7 +323,7 @@ def _hand_over(
             record.request,
             attempt=record.attempt,
             job_outcome=outcome,
-            job_reason=existing.failure_reason,
+            job_reason=reason_of(existing.secondary_status, existing.failure_reason),
         ).record
     if standing.token is not None and standing.status not in TERMINAL:
         output = training_output(standing, ports=ports)

@@ -2,36 +2,91 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from atelier.contracts import ids, keys
 from atelier.contracts.base_models import base_model
 from atelier.contracts.dataset import Dataset
 from atelier.contracts.documents import DocumentError
-from atelier.contracts.errors import ContractBroken, ObjectExists
+from atelier.contracts.errors import (
+    AtelierError,
+    ContractBroken,
+    ObjectExists,
+    ObjectMissing,
+)
 from atelier.contracts.manifest import HostShare, TrainingManifest, TrainingPhoto, TrainingTask
 from atelier.contracts.records import RequestRecord
 from tasks.endings import JOB_ATTEMPT
-from tasks.planning import PlannedJob, estimated_cost_seconds
+from tasks.planning import estimated_cost_seconds
 from tasks.ports import Objects
 
 MAX_DATASET_BYTES = 1024 * 1024
 
 
-def seal(job: PlannedJob, *, batch: str, objects: Objects) -> bytes:
-    """Write the manifest of a job once and return its bytes: the first writer's, for ever.
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A manifest as it was written once: its bytes, and what they say."""
 
-    Raises:
-        ObjectMissing, ContractBroken: a dataset is not there or does not read.
+    body: bytes
+    manifest: TrainingManifest
+
+
+Refused = tuple[RequestRecord, AtelierError]
+
+
+def seal(
+    members: Sequence[RequestRecord], *, batch: str, objects: Objects
+) -> tuple[Sealed | None, Sequence[Refused]]:
+    """Write the manifest of a batch's job once and return it: the first writer's, for ever.
+
+    A manifest that was lost, or does not read, is written anew. Without members there is none.
+    Members whose dataset is not there or does not read are returned with the reason; the others do
+    not notice. If that leaves nobody, there is no manifest.
     """
+    if not members:
+        return None, ()
     name = ids.job_name(batch, JOB_ATTEMPT)
     try:
-        return read_sealed(name, objects=objects)
+        return _sealed(read_sealed(name, objects=objects)), ()
     except KeyError:
-        body = _manifest(job, batch=batch, name=name, objects=objects).to_json()
+        readable = True
+    except ContractBroken:
+        readable = False
+    tasks, refused = _tasks(members, objects=objects)
+    if not tasks:
+        return None, refused
+    base = base_model(members[0].given.base)
+    manifest = TrainingManifest(
+        job=name,
+        batch=batch,
+        base=base.id,
+        base_digest=base.digest,
+        tasks=tasks,
+        hosts=(HostShare(0, tuple(task.request for task in tasks)),),
+    )
+    body = manifest.to_json()
     try:
-        objects.put(keys.manifest(name), body, content_type="application/json", if_absent=True)
+        objects.put(keys.manifest(name), body, content_type="application/json", if_absent=readable)
     except ObjectExists:
-        return objects.read(keys.manifest(name))
-    return body
+        return _sealed(objects.read(keys.manifest(name))), refused
+    return Sealed(body, manifest), refused
+
+
+def _sealed(body: bytes) -> Sealed:
+    return Sealed(body, read_manifest(body))
+
+
+def _tasks(
+    members: Sequence[RequestRecord], *, objects: Objects
+) -> tuple[tuple[TrainingTask, ...], Sequence[Refused]]:
+    tasks, refused = [], []
+    for record in members:
+        try:
+            tasks.append(_task(record, objects=objects))
+        except (ObjectMissing, ContractBroken) as problem:
+            refused.append((record, problem))
+    return tuple(tasks), refused
 
 
 def read_sealed(job: str, *, objects: Objects) -> bytes:
@@ -56,22 +111,6 @@ def read_manifest(sealed: bytes) -> TrainingManifest:
         return TrainingManifest.from_json(sealed)
     except DocumentError as problem:
         raise ContractBroken(f"training manifest: {problem}", where=problem.where) from problem
-
-
-def _manifest(job: PlannedJob, *, batch: str, name: str, objects: Objects) -> TrainingManifest:
-    records = [record for host in job.hosts for record in host]
-    base = base_model(records[0].given.base)
-    return TrainingManifest(
-        job=name,
-        batch=batch,
-        base=base.id,
-        base_digest=base.digest,
-        tasks=tuple(_task(record, objects=objects) for record in records),
-        hosts=tuple(
-            HostShare(rank, tuple(record.request for record in host))
-            for rank, host in enumerate(job.hosts)
-        ),
-    )
 
 
 def _task(record: RequestRecord, *, objects: Objects) -> TrainingTask:

@@ -1,15 +1,13 @@
-"""Deciding, without a port: what a job trains, what it costs, and how long to wait for it.
-
-One request per job for now; packing grows here, behind `plan`.
-"""
+"""Deciding, without a port: what a job trains, what it costs, and how long to wait for it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from atelier.contracts.base_models import preset
 from atelier.contracts.records import RequestRecord
 from atelier.contracts.request import OnboardingRequest
 from atelier.contracts.status import Status
@@ -36,9 +34,32 @@ class PlannedJob:
         return tuple((r.request, r.attempt) for host in self.hosts for r in host)
 
 
-def plan(queued: Sequence[RequestRecord]) -> tuple[PlannedJob, ...]:
-    """Return the jobs for who waits, in the order in which to launch them."""
-    return tuple(PlannedJob(((record,),)) for record in queued)
+def plan(queued: Sequence[RequestRecord], *, most: int = 1) -> tuple[PlannedJob, ...]:
+    """Return the jobs for who waits, in the order in which to launch them.
+
+    Up to `most` people share a job if they train alike: the same base model, resolution and
+    hardware. Nobody is launched later for it: a job comes when its first member would have come.
+    Whoever must be alone is.
+    """
+    jobs: list[list[RequestRecord]] = []
+    filling: dict[Hashable, list[RequestRecord]] = {}
+    for record in queued:
+        if record.alone:
+            jobs.append([record])
+            continue
+        kind = _kind(record.given)
+        job = filling.get(kind)
+        if job is None or len(job) >= most:
+            job = filling[kind] = []
+            jobs.append(job)
+        job.append(record)
+    return tuple(PlannedJob((tuple(job),)) for job in jobs)
+
+
+def _kind(given: OnboardingRequest) -> Hashable:
+    """Return what people who share a job have in common."""
+    hardware = preset(given.base, given.preset).hardware
+    return given.base, given.hyperparameters.resolution, hardware
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +95,13 @@ def estimated_cost_seconds(given: OnboardingRequest) -> float:
 
 
 def estimated_eta_seconds(record: RequestRecord, *, now: datetime) -> float:
-    """Return how long a launched job will still take, by the estimate alone; 0 when it is late."""
+    """Return how long a launched job will still take, by the estimate alone; 0 when it is late.
+
+    Whoever shares a host takes as long as all on it together.
+    """
     given = record.given
-    whole = BASE_COSTS[given.base].start_seconds + estimated_cost_seconds(given)
+    start = BASE_COSTS[given.base].start_seconds
+    whole = start + estimated_cost_seconds(given) + record.company_seconds
     return max(0.0, whole - elapsed_seconds(record, now=now))
 
 

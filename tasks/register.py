@@ -21,7 +21,12 @@ from atelier.contracts.errors import (
     NotFound,
 )
 from atelier.contracts.records import ModelRecord, RequestRecord
-from atelier.contracts.request import OnboardingRequest, normalise, read_input
+from atelier.contracts.request import (
+    MACHINE_FIELDS,
+    OnboardingRequest,
+    normalise,
+    read_input,
+)
 from atelier.contracts.status import TERMINAL, Stamp, Status, Verdict
 from tasks.endings import WRITES, due, ended, overdue
 from tasks.notices import ready_notice
@@ -43,7 +48,8 @@ def run(given: Mapping[str, Any], *, ports: Ports) -> dict[str, Any]:
     """
     asked = normalise(read_input(fields(given, "given")), now=ports.clock.now())
     check_available(asked.base, ports.settings.base_models)
-    record = _find_or_create(asked, text(given, "execution"), ports=ports)
+    plain = {k: v for k, v in fields(given, "given").items() if k not in MACHINE_FIELDS}
+    record = _find_or_create(asked, plain, text(given, "execution"), ports=ports)
     if record.status is Status.READY:
         return _output(record, known=True, ports=ports)
     if passed := overdue(record, now=ports.clock.now()):
@@ -79,7 +85,9 @@ def _output(record: RequestRecord, *, known: bool, ports: Ports) -> dict[str, An
     }
 
 
-def _find_or_create(asked: OnboardingRequest, execution: str, *, ports: Ports) -> RequestRecord:
+def _find_or_create(
+    asked: OnboardingRequest, plain: Mapping[str, Any], execution: str, *, ports: Ports
+) -> RequestRecord:
     now = ports.clock.now()
     for _ in range(WRITES):
         record, _new = ports.ledger.create(
@@ -91,6 +99,7 @@ def _find_or_create(asked: OnboardingRequest, execution: str, *, ports: Ports) -
                 created_at=now,
                 updated_at=now,
                 steps=asked.hyperparameters.steps,
+                asked=plain,
             )
         )
         if record.execution != execution:

@@ -10,11 +10,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from atelier.contracts import ids
-from atelier.contracts.errors import ContractBroken, NotFound
+from atelier.contracts.errors import ContractBroken, NotFound, ObjectMissing
 from atelier.contracts.manifest import TrainingTask, host_name
 from atelier.contracts.records import RequestRecord
 from atelier.contracts.status import TERMINAL, Stamp, Status
-from tasks.job_events import OUTCOMES, TRAINING
+from tasks.endings import job_of
+from tasks.job_events import OUTCOMES, TRAINING, reason_of
 from tasks.manifests import read_manifest, read_sealed
 from tasks.payload import text
 from tasks.ports import Ports
@@ -37,12 +38,12 @@ def run(given: Mapping[str, Any], *, ports: Ports) -> dict[str, Any]:
             stamp = Stamp(record.attempt, Status.TRAINING, job)
             ports.ledger.advance(record.request, stamp, host=record.host or host)
         elif record.job_outcome is None:
-            reason = str(given.get("FailureReason") or given.get("SecondaryStatus") or "")
+            secondary, failure = given.get("SecondaryStatus"), given.get("FailureReason")
             ports.ledger.annotate(
                 record.request,
                 attempt=record.attempt,
                 job_outcome=outcome,
-                job_reason=reason[:1024],
+                job_reason=reason_of(str(secondary or ""), str(failure or "")),
             )
     return {"settled": settled}
 
@@ -51,28 +52,26 @@ def _requests(job: str, *, ports: Ports) -> Iterator[tuple[RequestRecord, str]]:
     """Yield the live requests of a job, each with its host.
 
     The manifest names them even before the ledger does: an event may overtake the dispatcher that
-    is about to write that the job was created.
+    is about to write that the job was created. Without a manifest the ledger alone must do.
     """
-    try:
-        sealed = read_sealed(job, objects=ports.objects)
-    except KeyError:
-        return
     seen = set()
-    for task, host in _tasks(sealed):
+    for task, host in _tasks(job, ports=ports):
         seen.add(task.request)
         record = _read(task.request, ports=ports)
-        if record and record.attempt == task.attempt and record.status not in TERMINAL:
+        if record is None or record.attempt != task.attempt or record.status in TERMINAL:
+            continue
+        if job_of(record) == job:
             yield record, host
     for record in ports.ledger.requests_of_job(job):
         if record.request not in seen and record.status not in TERMINAL:
             yield record, record.host or host_name(0)
 
 
-def _tasks(sealed: bytes) -> Iterator[tuple[TrainingTask, str]]:
+def _tasks(job: str, *, ports: Ports) -> Iterator[tuple[TrainingTask, str]]:
     try:
-        manifest = read_manifest(sealed)
-    except ContractBroken:
-        # The ledger alone must do: an event that nobody can settle would hold up all that follow.
+        manifest = read_manifest(read_sealed(job, objects=ports.objects))
+    except (KeyError, ContractBroken, ObjectMissing):
+        # An event that nobody can settle would hold up all that follow.
         return
     for rank in range(len(manifest.hosts)):
         for task in manifest.share(rank):

@@ -34,6 +34,7 @@ def start(
             status=Status.QUEUED,
             execution=name,
             steps=request.hyperparameters.steps,
+            asked=encode(given),
             entered={Status.QUEUED: request.created_at},
             created_at=request.created_at,
             updated_at=request.created_at,
@@ -41,10 +42,13 @@ def start(
     )
     if not new:
         record.given.check_same(request)
-        if record.status in TERMINAL:
+        if record.status in TERMINAL or record.execution != name:
             return record, new
     try:
-        ports.executions.start(MACHINE, name, encode(given))
+        # The first caller's own words: the same name and input are the same execution, whoever
+        # starts it, this one or Reconcile.
+        asked = record.asked if record.asked is not None else encode(given)
+        ports.executions.start(MACHINE, name, asked)
     except AlreadyExists:
         if new:
             raise

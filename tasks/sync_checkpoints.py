@@ -14,7 +14,8 @@ from atelier.contracts.errors import LedgerContention
 from atelier.contracts.progress import Progress, TrainingState
 from atelier.contracts.records import RequestRecord
 from atelier.contracts.status import BEFORE_ANY_JOB, TERMINAL, Stamp, Status, Verdict
-from tasks.attempts import begin_next, lost, read_progress
+from tasks.attempts import begin_next, read_progress
+from tasks.blame import loss_of
 from tasks.endings import WRITES, ended, overdue, stop_training
 from tasks.payload import text, whole_number
 from tasks.planning import wait_for
@@ -74,8 +75,8 @@ def _settle(
     if passed := overdue(record, now=ports.clock.now()):
         stop_training(record, ports=ports)
         raise passed
-    if why := lost(record, progress):
-        changed = begin_next(record, progress, why, ports=ports)
+    if loss := loss_of(record, progress):
+        changed = begin_next(record, loss, ports=ports)
         return changed.verdict, changed.record, "requeue"
     noted = {**(_noted(progress) if progress else {}), **look}
     begun = progress is not None and progress.state in BEGUN

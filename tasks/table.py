@@ -11,7 +11,9 @@ from tasks import (
     launch_round,
     launch_training,
     publish_model,
+    reconcile,
     record_failure,
+    redrive,
     register,
     settle,
     settle_execution,
@@ -42,5 +44,7 @@ TASKS: Mapping[str, Task] = {
     "Settle": settle.run,
     "SettleExecution": settle_execution.run,
     "Cancel": cancel.run,
+    "Redrive": redrive.run,
+    "Reconcile": reconcile.run,
     "StartFromUpload": start_from_upload.run,
 }

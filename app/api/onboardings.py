@@ -26,7 +26,7 @@ from atelier.contracts.errors import (
 from atelier.contracts.records import RequestRecord
 from atelier.contracts.request import OnboardingInput, SamplePrompt, normalise
 from atelier.contracts.status import Status
-from tasks import cancel
+from tasks import cancel, redrive
 from tasks.attempts import read_progress
 from tasks.lookout import Lookout
 from tasks.ports import Ports
@@ -120,6 +120,14 @@ def cancel_onboarding(onboarding: str, ports: Given, who: Who) -> OnboardingView
     """Queued or training: it ends now, its neighbours in the job do not notice."""
     record = find(onboarding, ports, who)
     cancel.run({"request": record.request}, ports=ports)
+    return _view(ports.ledger.read(record.request), ports)
+
+
+@router.post("/{onboarding}/redrive", summary="Let an onboarding that failed in place go on")
+def redrive_onboarding(onboarding: str, ports: Given, who: Who) -> OnboardingView:
+    """Say that the cause is gone; it goes on in the state where it stands."""
+    record = find(onboarding, ports, who)
+    redrive.run({"request": record.request}, ports=ports)
     return _view(ports.ledger.read(record.request), ports)
 
 

@@ -14,8 +14,19 @@ import httpx
 from app.cli.exits import OF_STATUS, CommandFailed, Exit
 from app.cli.photos import Photo
 from atelier.contracts.clock import Clock
+from atelier.contracts.documents import DocumentError, parse_json
 
 Document = dict[str, Any]
+
+MAX_ANSWER_BYTES = 256 * 1024 * 1024
+"""Several images of the largest size in base64 are far below it."""
+
+LIST = frozenset({"items"})
+PAGE = frozenset({"items", "next_cursor"})
+UPLOAD = frozenset({"forms", "photos", "upload_set"})
+ONBOARDING = frozenset({"id", "user_id", "model", "status", "timeline", "progress"})
+DRAWN = frozenset({"images", "model", "version", "format", "width", "height", "seconds"})
+"""What the commands read of each answer."""
 
 LISTED_AT_ONCE = 200
 """As many onboardings as one page may hold."""
@@ -81,7 +92,8 @@ class Client(AbstractContextManager["Client"]):
     def upload(self, user: str, photos: Sequence[Photo], *, consent_by: str) -> str:
         """Upload a set of photos with the consent for it; return the set's folder."""
         announced = [photo.announcement() for photo in photos]
-        upload = self._document("POST", "/v1/uploads", {"user_id": user, "photos": announced})
+        wish = {"user_id": user, "photos": announced}
+        upload = self._document("POST", "/v1/uploads", wish, needs=UPLOAD)
         forms = {form["name"]: form for form in upload["forms"]}
         for photo in photos:
             self._send(forms[photo.name], photo)
@@ -96,11 +108,11 @@ class Client(AbstractContextManager["Client"]):
         """Start an onboarding; return it, and whether it is new."""
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
         answer = self._ask("POST", "/v1/onboardings", wish, headers=headers)
-        return answer.json(), answer.status_code == httpx.codes.ACCEPTED
+        return _read(answer, ONBOARDING), answer.status_code == httpx.codes.ACCEPTED
 
     def onboarding(self, onboarding: str) -> Document:
         """Return an onboarding with its freshest progress."""
-        return self._document("GET", f"/v1/onboardings/{_part(onboarding)}")
+        return self._document("GET", f"/v1/onboardings/{_part(onboarding)}", needs=ONBOARDING)
 
     def why(self, onboarding: str) -> Document:
         """Return where an onboarding is, and when it will be ready."""
@@ -109,7 +121,7 @@ class Client(AbstractContextManager["Client"]):
     def onboardings(self, *, user: str | None, limit: int) -> list[Document]:
         """Return the newest onboardings."""
         query = {"limit": str(limit), **({"user_id": user} if user is not None else {})}
-        return list(self._document("GET", "/v1/onboardings", query=query)["items"])
+        return list(self._document("GET", "/v1/onboardings", query=query, needs=LIST)["items"])
 
     def every_onboarding(self, statuses: Sequence[str] = ()) -> Iterator[Document]:
         """Yield all onboardings, or those of some statuses, newest first, page by page."""
@@ -118,7 +130,7 @@ class Client(AbstractContextManager["Client"]):
             "status": statuses,
         }
         while True:
-            page = self._document("GET", "/v1/onboardings", query=query)
+            page = self._document("GET", "/v1/onboardings", query=query, needs=PAGE)
             yield from page["items"]
             if not page["next_cursor"]:
                 return
@@ -126,7 +138,12 @@ class Client(AbstractContextManager["Client"]):
 
     def cancel(self, onboarding: str) -> Document:
         """Cancel an onboarding."""
-        return self._document("POST", f"/v1/onboardings/{_part(onboarding)}/cancel")
+        path = f"/v1/onboardings/{_part(onboarding)}/cancel"
+        return self._document("POST", path, needs=ONBOARDING)
+
+    def redrive(self, onboarding: str) -> Document:
+        """Let an onboarding that failed in place go on."""
+        return self._document("POST", f"/v1/onboardings/{_part(onboarding)}/redrive")
 
     def image(self, onboarding: str, name: str) -> bytes:
         """Return a preview or sample image as PNG."""
@@ -135,11 +152,11 @@ class Client(AbstractContextManager["Client"]):
     def models(self, *, user: str | None) -> list[Document]:
         """Return the models of a user, or of the tenant."""
         query = {"user_id": user} if user is not None else {}
-        return list(self._document("GET", "/v1/models", query=query)["items"])
+        return list(self._document("GET", "/v1/models", query=query, needs=LIST)["items"])
 
     def draw(self, model: str, wish: Document) -> Document:
         """Draw images with a model."""
-        return self._document("POST", f"/v1/models/{_part(model)}/images", wish)
+        return self._document("POST", f"/v1/models/{_part(model)}/images", wish, needs=DRAWN)
 
     def _document(
         self,
@@ -148,8 +165,9 @@ class Client(AbstractContextManager["Client"]):
         body: Document | None = None,
         *,
         query: Mapping[str, str | Sequence[str]] | None = None,
+        needs: frozenset[str] = frozenset(),
     ) -> Document:
-        return dict(self._ask(method, path, body, query=query).json())
+        return _read(self._ask(method, path, body, query=query), needs)
 
     def _ask(
         self,
@@ -206,7 +224,7 @@ class Client(AbstractContextManager["Client"]):
                 do="Look at the platform's log, or try again.",
                 error="NoAnswer",
             ) from problem
-        except httpx.TransportError as problem:
+        except httpx.RequestError as problem:
             raise CommandFailed(
                 Exit.UNREACHABLE,
                 f"nothing answers at {self._url} ({ERRNO.sub('', str(problem))})",
@@ -215,9 +233,37 @@ class Client(AbstractContextManager["Client"]):
             ) from problem
 
 
+def _read(answer: httpx.Response, needs: frozenset[str]) -> Document:
+    """Return the object that a platform answered, which has the fields that are needed.
+
+    Raises:
+        CommandFailed: it is no platform's answer.
+    """
+    try:
+        document = parse_json(answer.content, max_bytes=MAX_ANSWER_BYTES)
+    except DocumentError as problem:
+        raise _no_platform(answer, f"is no JSON ({problem.problem:.120})") from problem
+    if not isinstance(document, dict):
+        raise _no_platform(answer, "is no object")
+    if missing := sorted(needs - set(document)):
+        raise _no_platform(answer, f"lacks {', '.join(missing)}")
+    return document
+
+
+def _no_platform(answer: httpx.Response, found: str) -> CommandFailed:
+    url = answer.request.url
+    return CommandFailed(
+        Exit.UNREACHABLE,
+        f"what {url.scheme}://{url.netloc.decode()}{url.path} answered {found}",
+        do="Is that the platform's own address, and this command its version? "
+        "`atelier up` prints it.",
+        error="UnexpectedAnswer",
+    )
+
+
 def _part(text: str) -> str:
     """Return text as one part of a path, whatever a person typed."""
-    return quote(text, safe="")
+    return quote(text, safe="", errors="replace")
 
 
 def _retry_after(answer: httpx.Response) -> float | None:
@@ -225,24 +271,31 @@ def _retry_after(answer: httpx.Response) -> float | None:
     if OF_STATUS.get(answer.status_code) is not Exit.BUSY:
         return None
     given = answer.headers.get("Retry-After", "")
-    return float(given) if given.isdigit() else None
+    # A platform asks for seconds; whoever asks for more is not waited for.
+    return float(given) if given.isascii() and given.isdigit() and len(given) < 6 else None
 
 
 def _refusal(answer: httpx.Response, prefix: str = "") -> CommandFailed:
     """Return the error of an answer that is none of success."""
     code = OF_STATUS.get(answer.status_code, Exit.BROKEN)
-    if "json" not in answer.headers.get("Content-Type", ""):
+    try:
+        problem = parse_json(answer.content, max_bytes=MAX_ANSWER_BYTES)
+    except DocumentError:
+        problem = None
+    if not isinstance(problem, dict) or not isinstance(problem.get("detail"), str):
+        leads = answer.headers.get("Location", "") if answer.is_redirect else ""
         return CommandFailed(
-            code,
-            f"{prefix}{answer.request.url} answered {answer.status_code} {answer.reason_phrase}",
+            Exit.UNREACHABLE if answer.is_redirect else code,
+            f"{prefix}{answer.request.url} answered {answer.status_code} {answer.reason_phrase}"
+            + (f", which leads to {leads[:200]}" if leads else ""),
             do="Is that the platform's own address? `atelier up` prints it.",
             error="UnexpectedAnswer",
         )
-    problem = answer.json()
+    facts = problem.get("facts")
     return CommandFailed(
         code,
-        f"{prefix}{problem.get('detail', '')}",
-        do=problem.get("do", ""),
-        error=problem.get("code", ""),
-        facts=problem.get("facts", {}),
+        f"{prefix}{problem['detail']}",
+        do=str(problem.get("do") or ""),
+        error=str(problem.get("code") or ""),
+        facts=facts if isinstance(facts, dict) else {},
     )

@@ -15,10 +15,11 @@ HINTS: Final[Mapping[tuple[str, str], str]] = {
     ("generate", "NotFound"): "`atelier models` lists what there is.",
     ("status", "NotFound"): "`atelier status` lists the onboardings.",
     ("cancel", "NotFound"): "`atelier status` lists the onboardings.",
+    ("redrive", "NotFound"): "`atelier status` lists the onboardings.",
     ("why", "NotFound"): "`atelier status` lists the onboardings.",
     **{
         (command, "Unauthorized"): _KEY
-        for command in ("onboard", "status", "models", "generate", "cancel", "why")
+        for command in ("onboard", "status", "models", "generate", "cancel", "redrive", "why")
     },
 }
 """(command, error) → what to do; what is not listed keeps the sentence it came with."""

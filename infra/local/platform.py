@@ -67,14 +67,18 @@ class LocalSettings:
         training: settings of the training service.
         threads: CPU threads of each program.
         serving: environment of the model server on top of its own, such as `ATELIER_SERVE_SLOTS`.
+        reconcile_seconds: between two looks at everything that has not ended.
     """
 
     home: Path
     upload_url: str
-    tasks: TaskSettings = field(default_factory=lambda: TaskSettings(most_wait_seconds=60))
+    tasks: TaskSettings = field(
+        default_factory=lambda: TaskSettings(most_wait_seconds=60, quiet_seconds=20)
+    )
     training: TrainingSettings = field(default_factory=TrainingSettings)
     threads: int = field(default_factory=lambda: min(os.cpu_count() or 1, 4))
     serving: Mapping[str, str] = field(default_factory=dict)
+    reconcile_seconds: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +218,7 @@ class LocalPlatform:
             "training": partial(self.training.serve, self._stop),
             "endpoint": partial(self.endpoint.serve, self._stop),
             "pump": self._pump,
+            "reconcile": self._reconcile,
             "executions": self._settle_executions,
             "uploads": partial(self._uploads.serve, self._stop),
             "time": self._keep_time,
@@ -267,24 +272,36 @@ class LocalPlatform:
         A change of the queue wakes the dispatcher. Every minute it is woken in case that was lost,
         and notifications that nobody could deliver are tried again.
         """
-        scheduled = True
+        due = self.clock.monotonic_seconds()
         while not self._stop.is_set():
+            # By the time, not by a wait that nothing ended: a busy queue must not put it off.
+            scheduled = self.clock.monotonic_seconds() >= due
             self._run_task("WakeDispatch", {"scheduled": True} if scheduled else {})
             if scheduled:
                 self._run_task("Announce", {})
-            scheduled = not self._queue_changed.wait(SCHEDULE_SECONDS)
+                due = self.clock.monotonic_seconds() + SCHEDULE_SECONDS
+            self._queue_changed.wait(max(0.0, due - self.clock.monotonic_seconds()))
             self._queue_changed.clear()
 
-    def _run_task(self, name: str, given: Mapping[str, Any]) -> None:
+    def _reconcile(self) -> None:
+        """Look at all that has not ended, at the start and then every `reconcile_seconds`."""
+        cursor = None
+        while not self._stop.is_set():
+            seen = self._run_task("Reconcile", {"cursor": cursor})
+            cursor = seen.get("cursor")
+            self._stop.wait(0.0 if cursor else self.settings.reconcile_seconds)
+
+    def _run_task(self, name: str, given: Mapping[str, Any]) -> Mapping[str, Any]:
         """Run a task that is repeated anyway: whatever it raises ends this turn of it alone."""
         try:
-            TASKS[name](given, ports=self.ports)
+            return TASKS[name](given, ports=self.ports)
         except AtelierError as problem:
             log.warning("%s failed and is tried again within a minute: %s", name, problem)
         except PlatformStopping:
             log.info("%s ends with the platform", name)
         except Exception:
             log.exception("%s failed unexpectedly; it is tried again within a minute", name)
+        return {}
 
     def _keep_time(self) -> None:
         """Bring the time mark to the disk now and then, for the machine's own end."""

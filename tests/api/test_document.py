@@ -22,6 +22,7 @@ ROUTES = {
     "GET /v1/onboardings/{onboarding}",
     "GET /v1/onboardings/{onboarding}/why",
     "POST /v1/onboardings/{onboarding}/cancel",
+    "POST /v1/onboardings/{onboarding}/redrive",
     "GET /v1/onboardings/{onboarding}/images/{name}",
     "GET /v1/users/{user_id}",
     "GET /v1/models",
@@ -88,6 +89,7 @@ def test_every_operation_has_a_short_name_of_its_own(document: dict[str, Any]) -
     assert sorted(names) == [
         "announce_photos",
         "cancel_onboarding",
+        "redrive_onboarding",
         "complete_upload",
         "draw_images",
         "explain_onboarding",

@@ -68,17 +68,17 @@ def test_a_done_task_counts_even_when_its_job_failed_afterwards(world):
 
 
 @pytest.mark.parametrize(
-    ("status", "secondary", "outcome"),
+    ("status", "secondary", "outcome", "counts"),
     [
-        ("Failed", "Failed", JobOutcome.FAILED),
-        ("Stopped", "MaxRuntimeExceeded", JobOutcome.STOPPED),
-        ("Stopped", "MaxWaitTimeExceeded", JobOutcome.STOPPED),
-        ("Stopped", "Stopped", JobOutcome.STOPPED),
-        ("Completed", "Completed", JobOutcome.COMPLETED),
+        ("Failed", "Failed", JobOutcome.FAILED, True),
+        ("Stopped", "MaxRuntimeExceeded", JobOutcome.STOPPED, True),
+        ("Stopped", "MaxWaitTimeExceeded", JobOutcome.STOPPED, False),
+        ("Stopped", "Stopped", JobOutcome.STOPPED, False),
+        ("Completed", "Completed", JobOutcome.COMPLETED, True),
     ],
 )
 def test_every_end_of_a_job_without_the_task_done_queues_it_again(
-    world, status, secondary, outcome
+    world, status, secondary, outcome, counts
 ):
     request = world.launched()
     world.event(str(world.read(request).job), status, secondary)
@@ -86,7 +86,8 @@ def test_every_end_of_a_job_without_the_task_done_queues_it_again(
     result = sync(world, request)
     assert (result["state"], result["attempt"], result["job"]) == ("requeue", 2, None)
     record = world.read(request)
-    assert (record.status, record.lone_failures, record.queued_at) == (Status.QUEUED, 1, None)
+    assert (record.status, record.queued_at) == (Status.QUEUED, None)
+    assert (record.lone_failures, record.interruptions) == (int(counts), int(not counts))
     assert "starts again" in record.waiting_for
 
 

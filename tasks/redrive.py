@@ -1,0 +1,72 @@
+"""Redrive: let an onboarding go on where its execution failed in place. An operation of the API.
+
+Errors that pass are redriven by Reconcile; this is a person's word that the cause of any other one
+is gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from atelier.contracts.errors import InvalidRequest, NotFound
+from atelier.contracts.records import RequestRecord
+from atelier.contracts.status import TERMINAL, Status
+from tasks.payload import text
+from tasks.ports import Ports
+from tasks.settle_execution import ONBOARDING
+
+AFTER_THE_END: Mapping[Status, str] = {
+    Status.READY: "Draw with its model; there is nothing to redrive.",
+    Status.FAILED: "Start the same onboarding again; it begins its next attempt.",
+    Status.CANCELLED: "Start the same onboarding again; it begins its next attempt.",
+    Status.ERASED: "Onboard the person anew, with new photos.",
+}
+"""What to do with an onboarding that has ended."""
+ELSEWHERE: Mapping[str, str] = {
+    "RUNNING": "Wait; it is under way. `atelier why` says what for.",
+    "SUCCEEDED": "Cancel it and start it again: its execution ended without it.",
+    "ABORTED": "Wait a moment: it is being cancelled, because its execution was stopped.",
+    "TIMED_OUT": "Wait a moment: it is being ended, because its execution took too long.",
+    "": "Wait a moment: its execution is about to be started.",
+}
+"""What to do with a live onboarding whose execution did not fail."""
+
+
+def run(given: Mapping[str, Any], *, ports: Ports) -> dict[str, Any]:
+    """Redrive a request's execution: `{"request"}` → `{"request", "status", "execution"}`.
+
+    Raises:
+        NotFound: there is no such request.
+        InvalidRequest: its execution did not fail in place; `do` says what to do instead.
+    """
+    record = ports.ledger.read(text(given, "request"))
+    if record.status in TERMINAL:
+        raise _refused(record, record.status.value, AFTER_THE_END[record.status])
+    status = _execution_status(record, ports=ports)
+    if status != "FAILED":
+        raise _refused(record, status.lower() or "not started", ELSEWHERE[status])
+    ports.executions.redrive(ONBOARDING, record.execution)
+    ports.ledger.annotate(record.request, attempt=record.attempt, waiting_for="")
+    return {
+        "request": record.request,
+        "status": record.status.value,
+        "execution": record.execution,
+    }
+
+
+def _execution_status(record: RequestRecord, *, ports: Ports) -> str:
+    try:
+        return ports.executions.describe(ONBOARDING, record.execution).status
+    except NotFound:
+        return ""
+
+
+def _refused(record: RequestRecord, found: str, do: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"onboarding {record.request} cannot be redriven: it is {found}",
+        do=do,
+        where="onboarding",
+        found=found,
+        allowed="an onboarding whose execution failed in place",
+    )
