@@ -84,6 +84,9 @@ def decode(body: bytes, limits: PhotoLimits) -> Decoded | Refusal:
             pixels = _upright_rgb(image)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         return Refusal(Reason.TOO_LARGE, f"more than {limits.most_pixels:,} pixels")
+    except MemoryError:
+        # The machine's trouble, not the photo's: within the limits a photo fits.
+        raise
     # Pillow raises almost anything on damaged input: OSError, SyntaxError, ValueError,
     # struct.error, zlib.error, IndexError, OverflowError.
     except Exception:  # noqa: BLE001 - the door to strangers' files

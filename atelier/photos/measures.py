@@ -78,15 +78,14 @@ def measure(pixels: Image.Image) -> Measures:
     small = pixels.copy()
     side = MEASURED_SIDE_PIXELS
     small.thumbnail((side, side), Image.Resampling.BOX)
-    luma = small.convert("L")
     scale = side / max(small.size)
     histograms = [band.histogram() for band in small.split()]
     lows = [_quantile(h, _OUTLIERS) for h in histograms]
     highs = [_quantile(h, 1 - _OUTLIERS) for h in histograms]
-    light = luma.histogram()
+    light = small.convert("L").histogram()
     return Measures(
-        blur_across=_blur(luma, scale),
-        blur_along=_blur(luma.transpose(Image.Transpose.TRANSPOSE), scale),
+        blur_across=_blur(small, scale),
+        blur_along=_blur(small.transpose(Image.Transpose.TRANSPOSE), scale),
         darkest=min(lows),
         brightest=max(highs),
         contrast=max(high - low for low, high in zip(lows, highs, strict=True)),
@@ -96,17 +95,17 @@ def measure(pixels: Image.Image) -> Measures:
     )
 
 
-def _blur(luma: Image.Image, scale: float) -> float | None:
+def _blur(image: Image.Image, scale: float) -> float | None:
     """Return the blur of edges crossed from left to right, from how steep they are.
 
     An edge of height h under a Gaussian blur of deviation s is h / (s √2π) levels a pixel steep.
     """
-    width, height = luma.size
+    width, height = image.size
     if width <= 2 * _SPAN_PIXELS or height < _TILES:
         return None
     wide, half = width - _SPAN_PIXELS, _SPAN_PIXELS // 2
-    heights = _step(luma, 0, _SPAN_PIXELS, wide)
-    slopes = _step(luma, half - 1, half, wide)
+    heights = _step(image, 0, _SPAN_PIXELS, wide)
+    slopes = _step(image, half - 1, half, wide)
     steepness = []
     for box in _tiles(wide, height):
         edge = _quantile(heights.crop(box).histogram(), 1 - _STEEPEST)
@@ -120,12 +119,15 @@ def _blur(luma: Image.Image, scale: float) -> float | None:
     return round(scale / (typical * math.sqrt(2 * math.pi)), 2)
 
 
-def _step(luma: Image.Image, start: int, end: int, wide: int) -> Image.Image:
-    """Return |luma[x + end] - luma[x + start]| for the first `wide` columns x."""
-    height = luma.height
-    return ImageChops.difference(
-        luma.crop((start, 0, start + wide, height)), luma.crop((end, 0, end + wide, height))
-    )
+def _step(image: Image.Image, start: int, end: int, wide: int) -> Image.Image:
+    """Return |image[x + end] - image[x + start]| for the first `wide` columns x.
+
+    Of the colour channel that differs most: there are edges between colours of equal light.
+    """
+    left = image.crop((start, 0, start + wide, image.height))
+    right = image.crop((end, 0, end + wide, image.height))
+    red, green, blue = ImageChops.difference(left, right).split()
+    return ImageChops.lighter(ImageChops.lighter(red, green), blue)
 
 
 def _tiles(width: int, height: int) -> list[tuple[int, int, int, int]]:
