@@ -9,8 +9,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from atelier.contracts.errors import FinalError, QuotaExceeded, Throttled
-from atelier.contracts.manifest import TrainingManifest
+from atelier.contracts.errors import AtelierError, FinalError, QuotaExceeded, Throttled
 from atelier.contracts.progress import TrainingState
 from atelier.contracts.status import TERMINAL, Status
 from tasks import (
@@ -19,6 +18,7 @@ from tasks import (
     launch_round,
     launch_training,
     publish_model,
+    reconcile,
     record_failure,
     settle,
     sync_checkpoints,
@@ -28,27 +28,48 @@ from tasks.causes import cause_of, failure_of
 from tests.fakes.crashing import Crash, dying
 from tests.fakes.world import World, new_world
 
-SOMEBODY = st.integers(0, 2)
+PEOPLE = 4
+SOMEBODY = st.integers(0, PEOPLE - 1)
 DEATH = st.one_of(st.none(), st.none(), st.integers(1, 24))
-ENDS = ("Completed", "Failed", "Stopped")
+ENDS = (
+    ("Completed", ""),
+    ("Failed", "AlgorithmError: no memory, exit code: 1"),
+    ("Failed", "AlgorithmError: killed, exit code: 137"),
+    ("Failed", "InternalServerError: again"),
+    ("Stopped", ""),
+)
 
 
 class Onboarding:
     """An execution as the state machine runs it: a state, and what each result leads to."""
 
-    def __init__(self, world: World, number: int) -> None:
+    def __init__(self, world: World, number: int, *, deadline_seconds: int) -> None:
         self.world, self.number = world, number
-        self.request = world.registered(f"user-{number}", execution=f"execution-{number}")
+        self.name = f"execution-{number}"
+        self.given = {"deadline_seconds": deadline_seconds}
+        self.request = world.registered(f"user-{number}", execution=self.name, **self.given)
+        world.executions.start("onboarding", self.name, {})
         self.state, self.token, self.turn = "launch", "", 0
+
+    @property
+    def running(self) -> bool:
+        return self.world.executions.describe("onboarding", self.name).status == "RUNNING"
 
     def step(self, death: int | None) -> None:
         """Run the state once; a death leaves it where it is, to be entered again."""
+        if not self.running:
+            return
         try:
             getattr(self, self.state)(death)
         except Crash:
             return
         except FinalError as error:
             self.fail(error.name(), cause_of(failure_of(error)), None)
+
+    def stop(self, status: str, error: str | None = None) -> None:
+        """End from outside, or fail in place; nobody hears of it."""
+        if self.running and self.state not in {"ready", "failed"}:
+            self.world.executions.finish("onboarding", self.name, status, error=error)
 
     def run(self, task: Any, given: dict[str, Any], death: int | None) -> dict[str, Any]:
         ports = self.world.ports
@@ -84,13 +105,13 @@ class Onboarding:
         self.run(announce, {"request": self.request, "outcome": "failed"}, death)
 
     def fail(self, error: str, cause: str, death: int | None) -> None:
-        asked = self.world.asked(f"user-{self.number}")
+        asked = self.world.asked(f"user-{self.number}", **self.given)
         data = {
             **asked,
             "onboarding": {"request": self.request},
             "error": {"Error": error, "Cause": cause},
         }
-        given = {"execution": f"execution-{self.number}", "given": data}
+        given = {"execution": self.name, "given": data}
         self.run(record_failure, given, death)
         self.state = "failed"
 
@@ -100,15 +121,23 @@ class AnyOrder(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.opened = new_world(round_seconds=10.0)
-        self.world = self.opened.__enter__()
         self.onboardings: list[Onboarding] = []
         self.furthest: dict[str, tuple[int, int]] = {}
         self.ended: dict[str, Status] = {}
+        self.jobs_of: dict[tuple[str, int], str] = {}
+        self.failures: Counter[str] = Counter()
 
-    @initialize()
-    def begin(self) -> None:
-        self.onboardings = [Onboarding(self.world, number) for number in range(3)]
+    @initialize(
+        tasks_per_job=st.integers(1, 4),
+        deadlines=st.lists(st.sampled_from([600, 86_400]), min_size=PEOPLE, max_size=PEOPLE),
+    )
+    def begin(self, tasks_per_job: int, deadlines: list[int]) -> None:
+        self.opened = new_world(round_seconds=10.0, tasks_per_job=tasks_per_job, quiet_seconds=60.0)
+        self.world = self.opened.__enter__()
+        self.onboardings = [
+            Onboarding(self.world, number, deadline_seconds=seconds)
+            for number, seconds in enumerate(deadlines)
+        ]
 
     @rule(who=SOMEBODY, death=DEATH)
     def an_execution_goes_on(self, who: int, death: int | None) -> None:
@@ -137,7 +166,7 @@ class AnyOrder(RuleBasedStateMachine):
         except Crash:
             return
 
-    @precondition(lambda self: self.world.jobs.jobs)
+    @precondition(lambda self: self.onboardings and self.world.jobs.jobs)
     @rule(data=st.data(), death=DEATH)
     def an_event_arrives_late_or_twice(self, data: Any, death: int | None) -> None:
         name = data.draw(st.sampled_from(sorted(self.world.jobs.jobs)))
@@ -170,14 +199,51 @@ class AnyOrder(RuleBasedStateMachine):
     def a_task_fails_on_its_host(self, who: int) -> None:
         record = self.world.read(self.onboardings[who].request)
         if record.status in {Status.LAUNCHING, Status.TRAINING}:
+            self.failures[record.request] += 1
             self.world.progress(record.request, TrainingState.FAILED)
 
-    @precondition(lambda self: self.world.jobs.jobs)
+    @precondition(lambda self: self.onboardings and self.world.jobs.jobs)
     @rule(data=st.data())
     def a_job_ends(self, data: Any) -> None:
         name = data.draw(st.sampled_from(sorted(self.world.jobs.jobs)))
         if self.world.jobs.jobs[name].status == "InProgress":
-            self.world.jobs.finish(name, data.draw(st.sampled_from(ENDS)))
+            status, reason = data.draw(st.sampled_from(ENDS))
+            self.world.jobs.finish(name, status, reason)
+            if "MaxRuntime" in reason or status == "Completed" or "code: 1" in reason:
+                self.failures.update(r.request for r in self.world.ledger.requests_of_job(name))
+
+    @rule(seconds=st.sampled_from([1, 61, 400]))
+    def time_passes(self, seconds: int) -> None:
+        self.world.clock.advance(seconds)
+
+    @rule(death=DEATH, throttled=st.booleans())
+    def a_reconciler_looks(self, death: int | None, *, throttled: bool) -> None:
+        refusals: list[AtelierError] = [Throttled("slower")] if throttled else []
+        self.world.jobs.describe_refusals = refusals
+        ports, _ = dying(self.world.ports, after=death or 10**9)
+        try:
+            reconcile.run({}, ports=ports)
+        except Crash:
+            return
+        finally:
+            self.world.jobs.describe_refusals = []
+
+    @rule(who=SOMEBODY, status=st.sampled_from(["ABORTED", "TIMED_OUT"]))
+    def an_execution_is_ended_from_outside(self, who: int, status: str) -> None:
+        self.onboardings[who].stop(status)
+
+    @rule(who=SOMEBODY, error=st.sampled_from(["ServiceUnavailable", "States.Timeout"]))
+    def an_execution_fails_in_place(self, who: int, error: str) -> None:
+        self.onboardings[who].stop("FAILED", error)
+
+    @precondition(lambda self: self.manifests())
+    @rule(data=st.data(), rubbish=st.booleans())
+    def a_manifest_is_lost_or_rubbish(self, data: Any, *, rubbish: bool) -> None:
+        key = data.draw(st.sampled_from(self.manifests()))
+        if rubbish:
+            self.world.objects.put(key, b"{}")
+        else:
+            self.world.objects.delete(key)
 
     @rule(who=SOMEBODY, death=DEATH)
     def a_person_cancels(self, who: int, death: int | None) -> None:
@@ -207,50 +273,72 @@ class AnyOrder(RuleBasedStateMachine):
 
     @invariant()
     def an_attempt_has_at_most_one_job_and_one_notification(self) -> None:
-        tasks = Counter()
-        for definition in self.world.jobs.definitions.values():
-            body = self.world.objects.read(definition["HyperParameters"]["manifest_key"])
-            manifest = TrainingManifest.from_json(body)
-            tasks.update((task.request, task.attempt) for task in manifest.tasks)
-        assert all(count == 1 for count in tasks.values())
+        for one in self.onboardings:
+            record = self.world.read(one.request)
+            if record.job is not None:
+                key = (record.request, record.attempt)
+                assert self.jobs_of.setdefault(key, record.job) == record.job
+                assert record.job in self.world.jobs.jobs
+        if not self.onboardings:
+            return
         rows = {n.id: n for n in self.world.ledger.undelivered(limit=100)}
         rows |= {n.id: n for n in self.world.notifications.delivered}
         told = Counter(n.data["onboarding"] for n in rows.values())
         assert all(count == 1 for count in told.values())
 
+    @invariant()
+    def nobody_is_poisonous_without_a_failure_of_their_own(self) -> None:
+        for one in self.onboardings:
+            record = self.world.read(one.request)
+            if record.failure is not None and record.failure.error == "PoisonousTask":
+                assert self.failures[one.request] >= 1
+
+    def manifests(self) -> list[str]:
+        if not self.onboardings:
+            return []
+        return [info.key for info in self.world.objects.list("manifests/")]
+
     def teardown(self) -> None:
+        if not self.onboardings:
+            return
         try:
-            if self.onboardings:
-                self.everybody_ends()
+            self.everybody_ends()
         finally:
             self.opened.__exit__(None, None, None)
 
     def everybody_ends(self) -> None:
-        """Let nothing else go wrong: every onboarding must end, each in one outcome."""
-        for _ in range(60):
+        """Let nothing else go wrong: every onboarding must end by itself, each in one outcome."""
+        for _ in range(80):
             self.dispatch()
             for one in self.onboardings:
-                self.settle_missed(one.request)
+                self.train(one.request)
                 one.step(None)
-            if all(one.state in {"ready", "failed"} for one in self.onboardings):
+            if self.finished():
                 break
+            self.world.clock.advance(61)
+            reconcile.run({}, ports=self.world.ports)
         for one in self.onboardings:
             record = self.world.read(one.request)
-            assert one.state == ("ready" if record.status is Status.READY else "failed")
             assert record.status in TERMINAL
+            assert not record.untold
             assert (record.version is not None) == (record.status is Status.READY)
+            if one.running:
+                assert one.state == ("ready" if record.status is Status.READY else "failed")
         assert self.world.ledger.open_batches() == []
         assert self.world.ledger.queued(limit=9) == []
+        assert self.world.ledger.scan_requests(unfinished=True) == ([], None)
 
-    def settle_missed(self, request: str) -> None:
-        """Train what still runs; repeat the event of what has ended, as a reconciler would."""
+    def finished(self) -> bool:
+        ended = all(self.world.read(one.request).status in TERMINAL for one in self.onboardings)
+        told = all(not one.running or one.state in {"ready", "failed"} for one in self.onboardings)
+        return ended and told and not self.world.ledger.open_batches()
+
+    def train(self, request: str) -> None:
+        """Train what still runs; nobody hears of what has ended, but a reconciler."""
         record = self.world.read(request)
-        if record.job is None or record.status in TERMINAL:
+        if record.job is None or record.status not in {Status.LAUNCHING, Status.TRAINING}:
             return
-        job = self.world.jobs.jobs[record.job]
-        if job.status != "InProgress":
-            self.world.event(job.name, job.status)
-        elif record.status in {Status.LAUNCHING, Status.TRAINING}:
+        if self.world.jobs.jobs[record.job].status == "InProgress":
             self.world.train(request)
 
 
