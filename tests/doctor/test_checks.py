@@ -1,0 +1,64 @@
+"""Every check holds in a healthy home, and finds what is broken on purpose."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from infra.doctor import examine
+from infra.doctor.evidence import Evidence
+from infra.doctor.findings import Verdict
+from infra.doctor.table import CHECKS
+from tests.doctor.breaking import BROKEN, HOUR, alive
+
+CASES = [(name, number) for name, worlds in BROKEN.items() for number in range(len(worlds))]
+
+
+def found_in(evidence, *, grace_seconds=180.0):
+    report = examine(evidence, now=evidence.read_at, grace_seconds=grace_seconds)
+    return {finding.invariant: finding for finding in report.findings}
+
+
+def test_nothing_disagrees_in_a_home_at_rest_even_without_any_grace(healthy):
+    report = examine(healthy, now=healthy.read_at, grace_seconds=0)
+    assert report.findings == ()
+    assert report.looked_at["requests"] == 4
+    assert report.looked_at["artifacts"] == 2
+
+
+def test_nothing_disagrees_when_its_platform_runs_and_has_done_so_for_an_hour(healthy):
+    report = examine(alive(healthy), now=healthy.read_at + HOUR)
+    assert report.findings == ()
+    assert {invariant.verdict for invariant in report.invariants} == {Verdict.HELD}
+
+
+def test_every_check_of_the_table_can_fail():
+    assert set(BROKEN) == {check.name for check in CHECKS}
+    assert all(BROKEN.values())
+
+
+@pytest.mark.parametrize(("name", "number"), CASES)
+def test_a_check_finds_what_is_broken_on_purpose(name, number, healthy):
+    broken = BROKEN[name][number](healthy)
+    found = found_in(broken)
+    assert name in found
+    finding = found[name]
+    assert all([finding.subject, finding.found, finding.expected, finding.do])
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.name)
+def test_a_check_promises_one_sentence_and_says_what_it_reads(check):
+    assert check.promise.endswith(".")
+    assert len(check.promise) < 120
+    assert set(check.needs) <= set(Evidence.__slots__)
+
+
+def test_what_could_not_be_read_is_told_as_not_looked_at_and_never_as_held(healthy):
+    blind = replace(healthy, ledger=None, executions=None, endpoint=None)
+    report = examine(blind, now=blind.read_at)
+    verdicts = {i.name: (i.verdict, i.why_not) for i in report.invariants}
+    assert verdicts["one-outcome"] == (Verdict.NOT_LOOKED_AT, "ledger could not be read")
+    assert verdicts["nothing-held-for-nobody"][0] is Verdict.NOT_LOOKED_AT
+    assert "no platform runs" in verdicts["nothing-held-for-nobody"][1]
+    assert verdicts["job-changes-are-told"] == (Verdict.HELD, "")
