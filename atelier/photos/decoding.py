@@ -140,7 +140,7 @@ def _upright_rgb(image: Image.Image) -> Image.Image:
     # JPEG decodes at 1/2, 1/4 or 1/8 scale for next to nothing; never below what we keep.
     image.draft(None, (LONG_SIDE_PIXELS, LONG_SIDE_PIXELS))
     image.load()
-    turn = image.getexif().get(_ORIENTATION, 1)
+    turn = _orientation(image)
     profile = image.info.get("icc_profile")
     small = _to_rgb(_reduced(image), profile)
     small.thumbnail((LONG_SIDE_PIXELS, LONG_SIDE_PIXELS), Image.Resampling.LANCZOS)
@@ -152,6 +152,15 @@ def _upright_rgb(image: Image.Image) -> Image.Image:
 
 
 _ORIENTATION = 0x0112
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return how a camera says that it was held, 1 to 8; 1 where its notes do not read."""
+    try:
+        turn = image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # noqa: BLE001 - as many kinds as damaged pixels; these are whole
+        return 1
+    return turn if turn in range(1, 9) else 1
 
 
 def _reduced(image: Image.Image) -> Image.Image:
