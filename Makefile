@@ -7,13 +7,16 @@ export OMP_WAIT_POLICY ?= passive
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format machines locks bench clean
+.PHONY: help demo chaos test check format machines locks bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: $(DEMO)/.installed ## onboard one subject on this machine and draw its first images
 	$(DEMO)/bin/python -m examples.demo
+
+chaos: $(DEMO)/.installed ## onboard twenty subjects while everything fails: make chaos SEED=7
+	$(DEMO)/bin/python -m app.cli chaos --seed $(or $(SEED),1)
 
 test: $(TEST)/.installed ## run every test
 	$(TEST)/bin/python -m pytest

@@ -60,7 +60,12 @@ def build(
     mark = TimeMark(settings.home / MARK_FILE)
     platform = LocalPlatform(
         replace(
-            settings, tasks=pace.tasks, training=pace.training, serving=pace.serving, threads=1
+            settings,
+            tasks=pace.tasks,
+            training=pace.training,
+            serving=pace.serving,
+            reconcile_seconds=pace.reconcile_seconds,
+            threads=1,
         ),
         clock=SteadyClock(earliest=mark.read(), keep=mark.keep, machine=clock.now),
         faults=faults,

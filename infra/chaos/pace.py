@@ -15,7 +15,7 @@ class Pace:
     """Settings of a platform under chaos.
 
     Attributes:
-        tasks, training, serving: as in `infra.local.platform.LocalSettings`.
+        tasks, training, serving, reconcile_seconds: as in `infra.local.platform.LocalSettings`.
         posting_threads: how many people ask at once.
         run_seconds: how long a run may take: as much, and as much more for each onboarding.
         drawn: how many models are drawn with at the end, at most.
@@ -25,6 +25,7 @@ class Pace:
     training: TrainingSettings
     serving: Mapping[str, str] = field(default_factory=dict)
     posting_threads: int = 3
+    reconcile_seconds: float = 5.0
     run_seconds: tuple[float, float] = (300.0, 10.0)
     drawn: int = 8
 
@@ -33,14 +34,26 @@ _LITTLE_ROOM = {"ATELIER_SERVE_HOST_MEBIBYTES": "1", "ATELIER_SERVE_SLOTS": "2"}
 
 PACES: Mapping[Program, Pace] = {
     Program.REAL: Pace(
-        tasks=TaskSettings(launches_per_second=2, round_seconds=10, most_wait_seconds=10),
+        tasks=TaskSettings(
+            launches_per_second=2,
+            round_seconds=10,
+            most_wait_seconds=10,
+            tasks_per_job=4,
+            quiet_seconds=10,
+        ),
         training=TrainingSettings(
             creates_per_second=2, instance_quota=2, grace_seconds=5, shutdown_seconds=3
         ),
         serving=_LITTLE_ROOM,
     ),
     Program.NOTHING: Pace(
-        tasks=TaskSettings(launches_per_second=10, round_seconds=10, most_wait_seconds=10),
+        tasks=TaskSettings(
+            launches_per_second=10,
+            round_seconds=10,
+            most_wait_seconds=10,
+            tasks_per_job=20,
+            quiet_seconds=5,
+        ),
         training=TrainingSettings(
             creates_per_second=10, instance_quota=4, grace_seconds=2, shutdown_seconds=2
         ),

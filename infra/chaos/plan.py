@@ -358,9 +358,10 @@ def _ends(draw: random.Random, onboardings: int, scale: _Scale) -> Sequence[Faul
         Kind.KILL_AT_INSTANT,
         Kind.STOP,
     ]
-    working = max(2, scale.lives - 2)
+    # A small fleet would have ended before so many lives; it has some of the kinds, by lot.
+    working = max(2, min(scale.lives, onboardings // 4 + 3) - 2)
+    draw.shuffle(kinds)
     chosen = [kinds[place % len(kinds)] for place in range(working)]
-    draw.shuffle(chosen)
     ends = []
     for kind in chosen:
         if kind in {Kind.KILL_AFTER, Kind.KILL_BEFORE}:
@@ -369,7 +370,7 @@ def _ends(draw: random.Random, onboardings: int, scale: _Scale) -> Sequence[Faul
             ends.append(_at(draw, kind, _FILES, share))
         else:
             ends.append(Fault(kind))
-    for _ in range(2):
+    for _ in range(2 if working > 3 else 1):
         # A second kill in a row, before the first is recovered from.
         place = draw.randrange(1, len(ends) + 1)
         ends.insert(place, Fault(Kind.KILL_IN_RECOVERY, ANY_POINT, nth=draw.randrange(1, 60)))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from atelier.contracts.clock import Clock
 from infra.chaos.people import drawn_photos
-from infra.chaos.plan import Plan
+from infra.chaos.plan import Plan, owners_of_poison
 from infra.chaos.report import Report, report_of
 from infra.chaos.runner import Runner
+from infra.doctor import examine
+from infra.local.evidence import collect, platform_now
 
 
 def run_plan(
@@ -23,6 +25,25 @@ def run_plan(
 ) -> Report:
     """Run a plan in a folder, examine what is left, and write `report.json` beside it."""
     ran = Runner(plan, folder, clock=clock, say=say, photos=photos).run()
-    report = report_of(plan, ran, folder)
+    say("nothing runs any more; what is left is examined")
+    report = report_of(
+        plan, ran, folder, disagreements=list(_disagreements(folder / "home", plan, clock))
+    )
     (folder / "report.json").write_text(json.dumps(report.to_dict(), indent=2) + "\n")
     return report
+
+
+def _disagreements(home: Path, plan: Plan, clock: Clock) -> Iterator[str]:
+    """Yield what the doctor finds in a home where everything has ended: nothing is under way.
+
+    He finds the photos that the plan damaged, too; they are no news.
+    """
+    damaged = tuple(f"object datasets/{owner}/" for owner in owners_of_poison(plan))
+    evidence = collect(home, clock=clock, running=False)
+    report = examine(evidence, now=platform_now(home, clock=clock), grace_seconds=0.0)
+    for finding in report.findings:
+        if not finding.subject.startswith(damaged):
+            yield (
+                f"doctor, {finding.invariant}, {finding.subject}: found {finding.found}; "
+                f"expected {finding.expected}"
+            )
