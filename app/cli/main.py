@@ -117,6 +117,10 @@ def _command(given: Namespace) -> Command:
         from app.cli.doctor import doctor  # noqa: PLC0415 - 100 ms of the platform's stores
 
         return doctor
+    if given.command == "chaos":
+        from app.cli.chaos import chaos  # noqa: PLC0415 - likewise
+
+        return chaos
     from app.cli import commands, redrive, why  # noqa: PLC0415 - as above
 
     table: Mapping[str, Command] = {

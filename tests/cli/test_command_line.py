@@ -23,6 +23,7 @@ COMMANDS = (
     "cancel",
     "key",
     "doctor",
+    "chaos",
 )
 
 
