@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,8 +11,8 @@ from typing import Any, Final
 
 from app.cli.exits import MEANING
 from atelier.contracts.base_models import BASE_MODELS, DEFAULT_BASE, DEFAULT_PRESET
-from atelier.contracts.generation import MAX_IMAGES, ImageFormat, Scheduler
-from atelier.contracts.prompts import DEFAULT_GUIDANCE
+from atelier.contracts.generation import MAX_ADAPTER_SCALE, MAX_IMAGES, ImageFormat, Scheduler
+from atelier.contracts.prompts import DEFAULT_GUIDANCE, MAX_GUIDANCE
 from atelier.contracts.request import DEFAULT_MODEL, DEFAULT_SUBJECT
 from atelier.contracts.settings import PresetName
 
@@ -78,6 +79,7 @@ def build_parser() -> argparse.ArgumentParser:
     _onboard(add("onboard", "Upload a folder of photos and start an onboarding.", local, remote))
     _status(add("status", "Show one onboarding, or list them.", local, remote))
     _why(add("why", "Say where an onboarding is, and when it will be ready.", local, remote))
+    _logs(add("logs", "Tell what happened to an onboarding, part by part, in time order.", local))
     _models(add("models", "List the models that can be drawn with.", local, remote))
     _generate(add("generate", "Draw images with a model.", local, remote))
     _cancel(add("cancel", "Cancel an onboarding, queued or in training.", local, remote))
@@ -85,7 +87,6 @@ def build_parser() -> argparse.ArgumentParser:
     _cancel(add("redrive", redrive, local, remote))
     _key(add("key", "Print an API key of the local platform for a tenant.", local))
     _doctor(add("doctor", "Read all that the local platform stored; name what disagrees.", local))
-    _chaos(add("chaos", "Run a fleet of onboardings under a history of faults; judge the rest."))
     return parser
 
 
@@ -220,6 +221,12 @@ def _why(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("onboarding", metavar="ID", help="the onboarding, or the start of its id")
 
 
+def _logs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("onboarding", metavar="ID", help="the onboarding, or the start of its id")
+    parser.add_argument("--all", action="store_true", help="every line, not the short story alone")
+    parser.add_argument("--follow", action="store_true", help="go on until it has ended")
+
+
 def _models(parser: argparse.ArgumentParser) -> None:
     _user(parser, required=False)
 
@@ -254,7 +261,7 @@ def _generate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=_whole(1, 200), metavar="N", help="denoising steps")
     parser.add_argument(
         "--guidance",
-        type=float,
+        type=_number(1, MAX_GUIDANCE),
         metavar="X",
         help="how much more the prompt and --negative weigh: 1 adds nothing, higher follows them "
         f"more strictly (default: {DEFAULT_GUIDANCE:g})",
@@ -262,7 +269,7 @@ def _generate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--negative", metavar="TEXT", help="what to avoid")
     parser.add_argument(
         "--scale",
-        type=float,
+        type=_number(0, MAX_ADAPTER_SCALE),
         metavar="X",
         help="of the adapter: 0 is the base model alone, 1 as trained",
     )
@@ -297,43 +304,6 @@ def _doctor(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _chaos(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--json",
-        action="store_true",
-        default=argparse.SUPPRESS,
-        help="print JSON; one document a line",
-    )
-    parser.add_argument(
-        "--seed",
-        type=_whole(0, 2**63 - 1),
-        default=1,
-        metavar="N",
-        help="the same seed is the same history of faults everywhere (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--onboardings",
-        type=_whole(1, 100_000),
-        default=20,
-        metavar="M",
-        help="how many (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--program",
-        choices=["real", "nothing"],
-        default="real",
-        help="what training jobs run: the real program, or one that trains nothing "
-        "(default: %(default)s)",
-    )
-    parser.add_argument(
-        "--home",
-        type=Path,
-        metavar="DIR",
-        help="folder of the run, kept; without it a temporary one, kept if anything is found",
-    )
-    parser.add_argument("--keep", action="store_true", help="keep what the run leaves")
-
-
 def _user(parser: argparse.ArgumentParser, *, required: bool) -> None:
     parser.add_argument(
         "--user", required=required, metavar="U", help="the person, as you call them"
@@ -357,6 +327,21 @@ def _whole(least: int, most: int) -> Any:
         if not re.fullmatch(r"-?[0-9]{1,20}", text) or not least <= int(text) <= most:
             raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least} to {most}")
         return int(text)
+
+    return read
+
+
+def _number(least: float, most: float) -> Any:
+    """Return a reader of numbers within bounds, whose refusal says them."""
+
+    def read(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = math.nan
+        if not least <= number <= most:
+            raise argparse.ArgumentTypeError(f"{text!r} is no number from {least:g} to {most:g}")
+        return number
 
     return read
 

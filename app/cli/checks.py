@@ -7,6 +7,7 @@ import re
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from app.cli.exits import CommandFailed, Exit
 from app.cli.photos import Photo
@@ -24,12 +25,62 @@ def check_words(given: Namespace) -> None:
     if given.model is not None:
         _check(check_model, given.model)
     prompts = [given.prompt] if isinstance(given.prompt, str) else given.prompt
+    for name, texts in (
+        ("prompt", prompts),
+        ("--negative", [getattr(given, "negative", None)]),
+        ("--consent-by", [getattr(given, "consent_by", None)]),
+        ("--subject", [getattr(given, "subject", None)]),
+        ("--trigger", [getattr(given, "trigger", None)]),
+    ):
+        _check_text(name, texts)
+    if not is_word(getattr(given, "idempotency_key", None) or "x"):
+        raise CommandFailed(
+            Exit.REFUSED,
+            "--idempotency-key travels in a header: it is printable ASCII",
+            do="Write it with letters, digits and signs of a plain keyboard.",
+        )
     if not all(prompt.strip() for prompt in prompts):
         raise CommandFailed(
             Exit.REFUSED,
             "the prompt is empty; say what to draw",
             do="Name the subject by its words; `atelier models` lists them.",
         )
+
+
+def check_address(url: str) -> None:
+    """Check that a platform may be at an address.
+
+    Raises:
+        CommandFailed: it is none.
+    """
+    try:
+        parts = urlsplit(url)
+        right = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:
+        right = False
+    if not right or not is_word(url) or " " in url:
+        raise CommandFailed(
+            Exit.USAGE,
+            f"{url[:200]!r} is no address such as http://127.0.0.1:8700",
+            do="Correct --url or ATELIER_URL.",
+            error="NoAddress",
+        )
+
+
+def is_word(text: str) -> bool:
+    """Return whether a text may stand in an HTTP header as it is."""
+    return text.isascii() and text.isprintable() and text == text.strip()
+
+
+def _check_text(name: str, texts: Sequence[str | None]) -> None:
+    # Arguments that the terminal's encoding cannot read come as halves of characters.
+    for text in texts:
+        if text is not None and not text.encode(errors="replace").decode() == text:
+            raise CommandFailed(
+                Exit.REFUSED,
+                f"{name} holds bytes that are no UTF-8",
+                do="Type it in a terminal whose encoding is UTF-8.",
+            )
 
 
 def check_folder(folder: Path) -> None:

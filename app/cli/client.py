@@ -183,7 +183,7 @@ class Client(AbstractContextManager["Client"]):
         said = ""
         while True:
             answer = self._send_request(
-                self._http.build_request(
+                self._request(
                     method,
                     f"{self._url}{path}",
                     json=body,
@@ -204,7 +204,7 @@ class Client(AbstractContextManager["Client"]):
     def _send(self, form: Document, photo: Photo) -> None:
         """POST one photo with its form; the form is its own permission, the key stays here."""
         answer = self._send_request(
-            self._http.build_request(
+            self._request(
                 "POST",
                 form["url"],
                 data=form["fields"],
@@ -213,6 +213,17 @@ class Client(AbstractContextManager["Client"]):
         )
         if not answer.is_success:
             raise _refusal(answer, f"photo {photo.name}: ")
+
+    def _request(self, method: str, url: str, **given: Any) -> httpx.Request:
+        try:
+            return self._http.build_request(method, url, **given)
+        except httpx.InvalidURL as problem:
+            raise CommandFailed(
+                Exit.REFUSED,
+                f"{url[:100]} is no address that can be asked: {problem}",
+                do="Correct the id or the name that it was made from.",
+                error="NoAddress",
+            ) from problem
 
     def _send_request(self, request: httpx.Request) -> httpx.Response:
         try:

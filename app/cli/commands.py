@@ -19,7 +19,7 @@ from app.cli.console import Console
 from app.cli.exits import CommandFailed, Exit
 from app.cli.photos import read_folder
 from app.cli.progress import ENDED, counted, ending, panel
-from app.cli.watching import Pictures, Show, watch, watch_all
+from app.cli.watching import Pictures, Show, plain_name, watch, watch_all
 from atelier.contracts.clock import Clock
 from atelier.contracts.request import DEFAULT_TENANT
 from atelier.contracts.status import TERMINAL, Status
@@ -205,9 +205,9 @@ def generate(given: Namespace, desk: Desk) -> Exit:
     given.out.mkdir(parents=True, exist_ok=True)
     images = []
     for image in drawn["images"]:
-        stem = f"{drawn['model']}-{drawn['version']}-{image['seed']}"
+        stem = plain_name(f"{drawn['model']}-{drawn['version']}-{image['seed']}")
         body = base64.b64decode(image["image_base64"])
-        path = _save(given.out, stem, drawn["format"], body)
+        path = _save(given.out, stem, plain_name(drawn["format"]), body)
         images.append({"seed": image["seed"], "path": str(path)})
         desk.console.say(str(path))
     desk.console.document({**drawn, "images": images})
@@ -312,7 +312,7 @@ def _wish(given: Namespace, folder: str) -> Document:
 
 
 def _watch(onboarding: str, given: Namespace, desk: Desk, client: Client) -> Exit:
-    folder = given.out or desk.home / "previews" / onboarding
+    folder = given.out or desk.home / "previews" / plain_name(onboarding)
     show = Show(desk.console, desk.clock, Pictures(folder, client))
     ended = watch(
         lambda: client.onboarding(onboarding), show, clock=desk.clock, told=desk.console.aside

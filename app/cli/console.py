@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TextIO
@@ -14,6 +15,8 @@ UP: Final = "\x1b[{}A"
 CLEAR_BELOW: Final = "\x1b[J"
 LEAST_WIDTH: Final = 60
 NO_TERMINAL_WIDTH: Final = 120
+CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""What a terminal obeys instead of showing it; tabs and line ends are words' own."""
 
 
 @dataclass(slots=True)
@@ -80,7 +83,7 @@ class Console:
     def aside(self, line: str) -> None:
         """Say something that is neither result nor failure, such as why it takes so long."""
         self.release()
-        self.err.write(f"{line}\n")
+        self.err.write(f"{_printable(line, self.err)}\n")
         self.err.flush()
 
     def failure(self, failed: CommandFailed) -> None:
@@ -94,12 +97,22 @@ class Console:
             ]
             if failed.do:
                 lines.append(f"  {self.marks.arrow} {failed.do}")
-            self.err.write("".join(f"{line}\n" for line in lines))
+            self.err.write("".join(f"{_printable(line, self.err)}\n" for line in lines))
             self.err.flush()
 
     def _write(self, lines: Sequence[str]) -> None:
-        self.out.write("".join(f"{line}\n" for line in lines))
+        self.out.write("".join(f"{_printable(line, self.out)}\n" for line in lines))
         self.out.flush()
+
+
+def _printable(line: str, stream: TextIO) -> str:
+    """Return a line that moves no cursor and that the stream's encoding can carry.
+
+    File names and a platform's answers may hold anything, also what a terminal obeys.
+    """
+    plain = CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", line)
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return plain.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def is_live(out: TextIO, environment: Mapping[str, str]) -> bool:

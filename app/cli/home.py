@@ -6,19 +6,18 @@ stops cleanly; one that names a process that is gone is what a crash left, and i
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from app.cli.exits import CommandFailed, Exit
 from atelier.contracts.clock import Clock
+from atelier.contracts.documents import decode, parse_json
 
 MODULE = "app.local"
 LOOPBACK = "127.0.0.1"
@@ -127,16 +126,22 @@ class SystemProcesses:
 def running(home: Path, processes: Processes) -> Running | None:
     """Return the platform whose state lies in `home`, or None when none runs."""
     path = home / "platform.json"
+    if home.exists() and not home.is_dir():
+        raise CommandFailed(
+            Exit.REFUSED, f"{home} is a file; name a folder", do="Name another one with --home."
+        )
     try:
-        found: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        told = Running(**{name: found[name] for name in Running.__slots__})
+        found = parse_json(path.read_bytes())
+        named = {name: found[name] for name in Running.__slots__}
+        told = decode(Running, named, "platform.json")
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError) as problem:
+    except (OSError, ValueError, KeyError, TypeError) as problem:
+        said = f"{problem} is missing" if isinstance(problem, KeyError) else problem
         raise CommandFailed(
             Exit.BROKEN,
-            f"{path} does not read: {problem}",
-            do="If no platform runs there, remove the file.",
+            f"{path} does not read: {said}",
+            do="If no platform runs there, remove it; else stop the one that wrote it.",
         ) from problem
     command = processes.command(told.pid)
     return told if command is not None and MODULE in command else None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
+from codecs import BOM_UTF8
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +11,13 @@ from typing import Any, Final
 
 from app.cli.exits import CommandFailed, Exit
 from app.cli.progress import counted
-from atelier.contracts.dataset import MAX_UPLOAD_BYTES
+from atelier.contracts.dataset import MAX_CAPTION_CHARACTERS, MAX_UPLOAD_BYTES
+from atelier.contracts.documents import DocumentError, parse_json
 from atelier.contracts.ids import digest_of
 from atelier.contracts.request import MAX_PHOTOS, MIN_PHOTOS
 
 CAPTIONS: Final = "captions.json"
+MAX_CAPTIONS: Final = 1024 * 1024
 TYPES: Final[Mapping[str, str]] = {
     ".jpg": "image/jpeg",
     ".jpeg": "image/jpeg",
@@ -135,10 +137,11 @@ def _captions(path: Path, photos: set[str]) -> Mapping[str, str]:
         return {}
     example = '{"01.jpg": "a photo of zorp creature on a chair"}'
     try:
-        captions = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as problem:
+        # Editors of Windows begin a file with a mark.
+        captions = parse_json(path.read_bytes().removeprefix(BOM_UTF8), max_bytes=MAX_CAPTIONS)
+    except DocumentError as problem:
         raise CommandFailed(
-            Exit.REFUSED, f"{path} is no JSON: {problem}", do=f"Write it as {example}."
+            Exit.REFUSED, f"{path} is no JSON: {problem.problem}", do=f"Write it as {example}."
         ) from problem
     if not isinstance(captions, dict) or not all(isinstance(c, str) for c in captions.values()):
         raise CommandFailed(
@@ -152,4 +155,12 @@ def _captions(path: Path, photos: set[str]) -> Mapping[str, str]:
             f"{path} names {', '.join(unknown[:5])}, which the folder does not hold",
             do="Correct the names or remove them.",
         )
+    for name, caption in captions.items():
+        if len(caption) > MAX_CAPTION_CHARACTERS or not caption.isprintable():
+            raise CommandFailed(
+                Exit.REFUSED,
+                f"{path}: the caption of {name} is no line of at most {MAX_CAPTION_CHARACTERS} "
+                "printable characters",
+                do="Shorten it, and write it as one line.",
+            )
     return captions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,11 @@ LOOK_SECONDS = 0.5
 
 AWAY_SECONDS = 30.0
 """How long a platform that went away is waited for."""
+
+
+def plain_name(text: object) -> str:
+    """Return what a platform called a file as a name that leads nowhere else."""
+    return re.sub(r"[^A-Za-z0-9._-]+|^\.+", "-", str(text))[:200] or "-"
 
 
 class Images(Protocol):
@@ -68,7 +74,7 @@ class Pictures:
                 return
             raise
         self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / name
+        path = self.folder / plain_name(name)
         path.write_bytes(body)
         self.saved[name] = str(path)
 

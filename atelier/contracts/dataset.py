@@ -14,6 +14,7 @@ from atelier.contracts.documents import Document
 MAX_UPLOAD_BYTES = 20 * 1024 * 1024
 MAX_COMPLETE_BYTES = 1024 * 1024
 """Of `_complete.json`."""
+MAX_CAPTION_CHARACTERS = 1000
 UPLOAD_TYPES = ("image/jpeg", "image/png", "image/webp")
 
 
@@ -105,5 +106,5 @@ def dataset_id(owner: str, photos: list[tuple[str, str]]) -> str:
 def _check_photo(digest: str, caption: str) -> None:
     if not ids.DIGEST_PATTERN.fullmatch(digest):
         raise ValueError(f"digest {digest[:80]!r} is no SHA-256 in hex")
-    if len(caption) > 1000 or not (caption == "" or caption.isprintable()):
-        raise ValueError("a caption is at most 1000 printable characters")
+    if len(caption) > MAX_CAPTION_CHARACTERS or not (caption == "" or caption.isprintable()):
+        raise ValueError(f"a caption is at most {MAX_CAPTION_CHARACTERS} printable characters")
