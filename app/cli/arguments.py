@@ -87,6 +87,7 @@ def build_parser() -> argparse.ArgumentParser:
     _cancel(add("redrive", redrive, local, remote))
     _key(add("key", "Print an API key of the local platform for a tenant.", local))
     _doctor(add("doctor", "Read all that the local platform stored; name what disagrees.", local))
+    _chaos(add("chaos", "Run a fleet of onboardings under a history of faults; judge the rest."))
     return parser
 
 
@@ -302,6 +303,43 @@ def _doctor(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="what is younger may be under way and is no finding (default: %(default)s)",
     )
+
+
+def _chaos(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="print JSON; one document a line",
+    )
+    parser.add_argument(
+        "--seed",
+        type=_whole(0, 2**63 - 1),
+        default=1,
+        metavar="N",
+        help="the same seed is the same history of faults everywhere (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--onboardings",
+        type=_whole(1, 100_000),
+        default=20,
+        metavar="M",
+        help="how many (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--program",
+        choices=["real", "nothing"],
+        default="real",
+        help="what training jobs run: the real program, or one that trains nothing "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--home",
+        type=Path,
+        metavar="DIR",
+        help="folder of the run, kept; without it a temporary one, kept if anything is found",
+    )
+    parser.add_argument("--keep", action="store_true", help="keep what the run leaves")
 
 
 def _user(parser: argparse.ArgumentParser, *, required: bool) -> None:

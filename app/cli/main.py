@@ -75,11 +75,13 @@ def run(
     live = not given.json and is_live(out, environment)
     console = Console(out, err, json=given.json, live=live, columns=columns)
     home = Path(given.home or environment.get("ATELIER_HOME") or DEFAULT_HOME).absolute()
+    asked: list[bool] = []
     try:
         # The commands import httpx, which `--help` and a mistyped command need not wait for.
         from app.cli.commands import Desk  # noqa: PLC0415
 
         def connect() -> Client:
+            asked.append(True)
             return _connect(given, environment, home, processes, clock, transport, console.aside)
 
         def connect_to(local: Running) -> Client:
@@ -99,13 +101,45 @@ def run(
         failed.do = hint(given.command, failed.error, failed.do)
         console.failure(failed)
         return int(failed.exit)
+    except OSError as problem:
+        if isinstance(problem, BrokenPipeError):
+            # Whoever read our output has gone, as `head` does; nobody is left to be told.
+            return int(Exit.DONE)
+        console.failure(_cannot_use(problem))
+        return int(Exit.REFUSED)
+    except (TypeError, ValueError, AttributeError, LookupError) as problem:
+        if not asked:
+            raise  # No stranger's answer: this is a defect of ours.
+        console.failure(_not_understood(problem))
+        return int(Exit.UNREACHABLE)
     except KeyboardInterrupt:
         console.release()
         err.write("\nInterrupted. What was started goes on; `atelier status` shows it.\n")
         return int(Exit.INTERRUPTED)
-    except BrokenPipeError:
-        # Whoever read our output has gone, as `head` does; nobody is left to be told.
-        return int(Exit.DONE)
+
+
+def _cannot_use(problem: OSError) -> CommandFailed:
+    name = problem.filename if isinstance(problem.filename, str) else problem.filename or "a file"
+    return CommandFailed(
+        Exit.REFUSED,
+        f"{name}: {(problem.strerror or str(problem)).lower()}",
+        do="See to it that it is there, may be used, and that the disk has room; then try again.",
+        error="FileTrouble",
+    )
+
+
+def _not_understood(problem: Exception) -> CommandFailed:
+    """Return the error of an answer whose parts are not what this command knows."""
+    place = problem.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    where = "" if place is None else f", in {place.tb_frame.f_code.co_name}"
+    return CommandFailed(
+        Exit.UNREACHABLE,
+        f"the platform's answer was not understood ({type(problem).__name__}: {problem}{where})",
+        do="Is the platform of this command's version? `atelier --version` and `atelier up` tell.",
+        error="UnexpectedAnswer",
+    )
 
 
 def _command(given: Namespace) -> Command:
@@ -148,6 +182,7 @@ def _connect(
     told: Callable[[str], None],
 ) -> Client:
     """Open the API: at the address that was named, else the local platform's."""
+    from app.cli.checks import check_address, is_word  # noqa: PLC0415 - as above
     from app.cli.client import Client  # noqa: PLC0415 - as above
 
     url = given.url or environment.get("ATELIER_URL")
@@ -167,6 +202,14 @@ def _connect(
             Exit.NOT_ALLOWED,
             f"no key for {url}",
             do="Give it with --key or ATELIER_KEY.",
+            error="Unauthorized",
+        )
+    check_address(url)
+    if not is_word(key):
+        raise CommandFailed(
+            Exit.NOT_ALLOWED,
+            "the key holds characters that no key has",
+            do="Pass the key as the platform printed it, with --key or ATELIER_KEY.",
             error="Unauthorized",
         )
     return Client(url, key, clock=clock, told=told, transport=transport)
