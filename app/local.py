@@ -11,7 +11,6 @@ import fcntl
 import hashlib
 import hmac
 import json
-import logging
 import os
 import signal
 import socket
@@ -28,6 +27,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from app.api.application import create_app
 from app.api.keys import mint
+from atelier.contracts import logs
 from atelier.contracts.clock import to_iso
 from infra.local.platform import LocalPlatform, LocalSettings
 from infra.local.wire import build_wire
@@ -38,6 +38,21 @@ UPLOADS_PATH = "/local/uploads"
 MAX_FORM_BYTES = 24 * 1024 * 1024
 """A photo at its largest, and the form around it."""
 MAX_FIELD_BYTES = 64 * 1024
+PARTS = {
+    "app.api": "api",
+    "uvicorn": "api",
+    "tasks": "tasks",
+    "workflows.engine": "engine",
+    "infra.local.executions": "engine",
+    "infra.local.training": "training service",
+    "infra.local.job_run": "training service",
+    "infra.local.job_store": "training service",
+    "infra.local.endpoint": "endpoint",
+    "infra.local.loaded_models": "endpoint",
+    "infra.local.model_server": "endpoint",
+    "infra.local.model_disk": "endpoint",
+}
+"""Logger → the part whose line it is, in platform.log; all others are the platform's own."""
 
 
 def add_upload_receiver(app: FastAPI, platform: LocalPlatform) -> None:
@@ -139,12 +154,7 @@ def main(
     given = parser.parse_args(arguments)
     given.home.mkdir(parents=True, exist_ok=True)
     lock = hold(given.home)
-    logging.basicConfig(
-        filename=given.home / "platform.log",
-        level=logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    logs.log_to_file(given.home / "platform.log", "platform", PARTS)
     api_listener, wire_listener = listen(given.port), listen(0)
     api_url = f"http://{LOOPBACK}:{api_listener.getsockname()[1]}"
     wire_url = f"http://{LOOPBACK}:{wire_listener.getsockname()[1]}"

@@ -25,10 +25,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
+from atelier.contracts import logs
 from atelier.contracts.clock import Clock
 from atelier.contracts.container import TARGET_MODEL_HEADER
 from atelier.contracts.errors import (
@@ -102,6 +105,15 @@ class Doors:
         log.info("unloaded %r", key.name)
         return _json({"modelName": key.name})
 
+    async def residents(self, _: Request) -> Response:
+        """Tell who holds a slot or is in use: for whoever looks after the endpoint."""
+        held = [
+            {"name": r.key.name, "slot": r.slot, "uses": r.uses, "pins": r.pins}
+            for r in self.residency.all()
+            if r.slot is not None or r.uses
+        ]
+        return _json({"slots": self.settings.slots, "adapters": held})
+
     # images
 
     async def invoke(self, request: Request) -> Response:
@@ -127,7 +139,7 @@ class Doors:
                 return_when=asyncio.FIRST_COMPLETED,
             )
             if drawn.done():
-                return await self._answer(request, job, drawn.result())
+                return await self._answer(job, drawn.result())
             if gone.done():
                 log.info("client gone: owner %s", job.card.owner)
                 return Response(status_code=CLIENT_GONE)
@@ -142,7 +154,7 @@ class Doors:
                 drawn.cancel()  # nobody is left to be told how the job ends
                 self.engine.abandon(job)
 
-    async def _answer(self, request: Request, job: Job, drawn: Drawn) -> Response:
+    async def _answer(self, job: Job, drawn: Drawn) -> Response:
         wanted = job.request
         images = await asyncio.to_thread(
             pictures.encode_all, drawn.pictures, wanted.format, first_seed=wanted.seed
@@ -158,12 +170,11 @@ class Doors:
             seconds=round(seconds, 4),
         )
         log.info(
-            "drew %d of owner %s in %.3f s: target model %r, custom attributes %r",
+            "drew %d of owner %s in %.3f s, %d denoising steps",
             wanted.count,
             job.card.owner,
             seconds,
-            _header(request, TARGET_MODEL_HEADER),
-            _header(request, CUSTOM_ATTRIBUTES_HEADER),
+            wanted.denoising_steps,
         )
         return Response(response.to_json(), media_type="application/json")
 
@@ -179,6 +190,22 @@ class Doors:
         return {"modelName": found.key.name, "modelUrl": found.source}
 
 
+class _Named(FastAPI):
+    """FastAPI whose log lines name the request and the model that they are about."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Bind what the platform's headers tell of an invocation."""
+        if scope["type"] != "http":
+            await super().__call__(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        with logs.about(
+            request_id=logs.read_attributes(headers.get(CUSTOM_ATTRIBUTES_HEADER, "")),
+            model=headers.get(TARGET_MODEL_HEADER, "")[:1024],
+        ):
+            await super().__call__(scope, receive, send)
+
+
 def create_app(doors: Doors, *, closed: Callable[[], object] = lambda: None) -> FastAPI:
     """Return the application; `closed` is called after the last answer, before the process ends."""
 
@@ -187,12 +214,13 @@ def create_app(doors: Doors, *, closed: Callable[[], object] = lambda: None) -> 
         yield
         await asyncio.to_thread(closed)
 
-    app = FastAPI(lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None)
+    app = _Named(lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None)
     # A name is opaque: it may hold what a path separates, so the last route takes all of it.
     for method, path, handler in (
         ("GET", "/ping", doors.ping),
         ("POST", "/models", doors.load),
         ("GET", "/models", doors.list),
+        ("GET", "/residency", doors.residents),
         ("POST", "/models/{name:path}/invoke", doors.invoke),
         ("GET", "/models/{name:path}", doors.describe),
         ("DELETE", "/models/{name:path}", doors.unload),
@@ -211,12 +239,11 @@ async def _refuse(request: Request, problem: Exception) -> Response:
     answer = answer_to(problem)
     # The message stays out of the log: it may quote what a person wrote.
     log.info(
-        "%d to %s %r: %s; target model %r",
+        "%d to %s %r: %s",
         answer.status,
         request.method,
-        request.url.path,
+        request.url.path[:200],
         type(problem).__name__,
-        _header(request, TARGET_MODEL_HEADER),
     )
     return Response(answer.body, answer.status, answer.headers, "application/json")
 
@@ -249,10 +276,6 @@ def _key(request: Request) -> AdapterKey:
 
 def _json(value: object) -> Response:
     return Response(json.dumps(value), media_type="application/json")
-
-
-def _header(request: Request, name: str) -> str:
-    return request.headers.get(name, "")[:1024]
 
 
 def _write_token(name: str) -> str:

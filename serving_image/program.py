@@ -18,6 +18,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # noqa: TID251 - compositio
 
 import uvicorn
 
+from atelier.contracts import logs
 from atelier.contracts.clock import SystemClock
 from atelier.contracts.container import SERVE_COMMAND
 from atelier.contracts.errors import AtelierError
@@ -42,9 +43,7 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     if list(arguments) != [SERVE_COMMAND]:
         sys.stderr.write(f"usage: python -m serving_image.program {SERVE_COMMAND}\n")
         return USAGE_EXIT_CODE
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    logs.log_to_stream("model server", sys.stdout)
     try:
         settings = from_environment(environment)
     except (ValueError, AtelierError) as problem:

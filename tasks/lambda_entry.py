@@ -13,6 +13,7 @@ from typing import Any
 from atelier.contracts.documents import encode
 from atelier.contracts.errors import AtelierError
 from tasks.causes import cause_of, failure_of
+from tasks.logged import run_logged
 from tasks.ports import Ports
 from tasks.table import TASKS
 
@@ -39,7 +40,7 @@ def make_handler(environment: Mapping[str, str], *, ports: Ports) -> Handler:
 
     def handle(event: Mapping[str, Any], _context: object) -> dict[str, Any]:
         try:
-            return dict(encode(task(event, ports=ports)))
+            return dict(encode(run_logged(name, task, event, ports=ports)))
         except AtelierError as error:
             # Only the text may leave: a chained traceback would show payloads in the cause.
             raise lambda_error(error) from None

@@ -182,12 +182,13 @@ def _behind_held(seen: Seen) -> str:
 
 def _launching(seen: Seen) -> str:
     record, progress = seen.record, seen.progress
-    since = _age(seen, record.entered[Status.LAUNCHING.value])
+    launched = record.entered.get(Status.LAUNCHING.value, record.updated_at)
+    since = _age(seen, launched)
     if progress is not None and progress.state is TrainingState.PREPARING:
-        return f"Its host runs since {span(since)} and prepares the photos"
+        return f"Its host has run for {span(since)} and prepares the photos"
     if progress is not None and progress.state is TrainingState.WAITING:
         return f"Its host runs and loads the base model, {span(since)} after the launch"
-    return f"Its training job is starting since {span(since)}"
+    return f"Its training job has been starting for {span(since)}"
 
 
 def _training(seen: Seen) -> str:
@@ -318,6 +319,13 @@ def _host(state: TrainingState) -> Callable[[Seen], bool]:
     )
 
 
+def _trains(seen: Seen) -> bool:
+    """Whether steps are made; a job that is said to train may still be loading its base model."""
+    if seen.progress is None:
+        return seen.record.status is Status.TRAINING and seen.record.step > 0
+    return _host(TrainingState.TRAINING)(seen)
+
+
 SITUATIONS: dict[str, Situation] = {
     "ready": (_stands(Status.READY), _ready),
     "failed": (_stands(Status.FAILED), _without_model),
@@ -331,11 +339,8 @@ SITUATIONS: dict[str, Situation] = {
     "done": (_host(TrainingState.DONE), _found),
     "sampling": (_host(TrainingState.SAMPLING), _sampling),
     "silent": (_is_silent, _silent),
-    "training": (
-        lambda seen: seen.record.status is Status.TRAINING or _host(TrainingState.TRAINING)(seen),
-        _training,
-    ),
-    "launching": (_stands(Status.LAUNCHING), _launching),
+    "training": (_trains, _training),
+    "launching": (_stands(Status.LAUNCHING, Status.TRAINING), _launching),
     "publishing": (_stands(Status.TRAINED, Status.PUBLISHING), _publishing),
 }
 """Situation → when it holds, and what it is said to be. The first that holds speaks."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from atelier.contracts import checkpoints
+from atelier.contracts import checkpoints, logs
 from atelier.contracts.adapter import MAX_ADAPTER_BYTES
 from atelier.contracts.documents import Document, DocumentError, canonical_json, encode
 from atelier.contracts.errors import AdapterRejected, AtelierError, ContractBroken
@@ -141,7 +141,8 @@ def find_state(
         if state.card.fingerprint != fingerprint:
             log.warning("state %s was trained from other settings and is passed over", path)
             continue
-        log.info("request %s goes on from %s", task.request, path)
+        with logs.about(request=task.request):
+            log.info("goes on from %s", path)
         return state
     return None
 

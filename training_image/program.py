@@ -15,14 +15,16 @@ import signal
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from contextvars import copy_context
 from types import FrameType
 
-from atelier.contracts.clock import SystemClock
+from atelier.contracts import logs
+from atelier.contracts.clock import Clock, SystemClock
 from atelier.contracts.container import FAILURE_CHARACTERS, TRAIN_COMMAND, MlFolder
 from atelier.contracts.errors import AtelierError
 from atelier.contracts.progress import TrainingState
-from atelier.objects import open_objects, replace_file
-from training_image.assignment import read_assignment
+from atelier.objects import Objects, open_objects, replace_file
+from training_image.assignment import Assignment, read_assignment
 from training_image.control import ControlChannel
 from training_image.reporter import Reporter
 from training_image.settings import TrainSettings, from_environment
@@ -39,9 +41,7 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     if list(arguments) != [TRAIN_COMMAND]:
         sys.stderr.write(f"usage: python -m training_image.program {TRAIN_COMMAND}\n")
         return USAGE_EXIT_CODE
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    logs.log_to_stream("training host", sys.stdout)
     try:
         settings = from_environment(environment)
     except ValueError as problem:
@@ -78,6 +78,19 @@ def train(settings: TrainSettings, *, stop: threading.Event) -> str | None:
     objects = open_objects(settings.objects)
     assignment = read_assignment(settings.ml, objects=objects)
     job, host = assignment.manifest.job, assignment.host
+    with logs.about(job=job, host=host):
+        return _train_share(settings, assignment, objects=objects, clock=clock, stop=stop)
+
+
+def _train_share(
+    settings: TrainSettings,
+    assignment: Assignment,
+    *,
+    objects: Objects,
+    clock: Clock,
+    stop: threading.Event,
+) -> str | None:
+    job, host = assignment.manifest.job, assignment.host
     log.info("host %s trains %d tasks of %s", host, len(assignment.tasks), job)
     tree = CheckpointTree(settings.ml.checkpoints)
     reporter = Reporter(
@@ -87,8 +100,9 @@ def train(settings: TrainSettings, *, stop: threading.Event) -> str | None:
     control = ControlChannel(objects=objects, job=job, host=host, clock=clock)
     listening = threading.Event()
     listener = threading.Thread(
-        target=control.serve,
-        args=(listening,),
+        # A thread begins without a context: its lines are of this job, too.
+        target=copy_context().run,
+        args=(control.serve, listening),
         kwargs={"every_seconds": settings.poll_seconds},
         name="control",
         daemon=True,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from atelier.contracts import checkpoints
+from atelier.contracts import checkpoints, logs
 from atelier.contracts.clock import Clock
 from atelier.contracts.documents import DocumentError
 from atelier.contracts.manifest import TrainingTask
@@ -72,6 +72,8 @@ class Reporter:
         now = self._clock.now()
         after = replace(before, **changes, updated_at=now)
         if after.state is not before.state:
+            with logs.about(request=request):
+                log.info("%s at step %d of %d", after.state.value, after.step, after.steps)
             after = replace(after, entered={**before.entered, after.state.value: now})
         due = self._written_at.get(request, 0.0) + self._every_seconds
         if after.state is not before.state or self._clock.monotonic_seconds() >= due:
@@ -81,7 +83,9 @@ class Reporter:
 
     def fail(self, request: str, error: str, message: str) -> None:
         """Say that a task failed, and why."""
-        log.error("request %s failed: %s: %s", request, error, message)
+        with logs.about(request=request):
+            # The message stays in progress.json: it may quote what a person wrote.
+            log.error("failed: %s", error)
         self.say(
             request,
             state=TrainingState.FAILED,
@@ -122,6 +126,7 @@ class Reporter:
         try:
             before = Progress.from_json(body)
         except DocumentError as problem:
-            log.warning("progress.json of %s does not read: %s", task.request, problem)
+            with logs.about(request=task.request):
+                log.warning("progress.json does not read: %s", problem)
             return None
         return before if (before.job, before.attempt) == (self._job, task.attempt) else None

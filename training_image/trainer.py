@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import torch
 
-from atelier.contracts import checkpoints
+from atelier.contracts import checkpoints, logs
 from atelier.contracts.adapter import TrainingReport
 from atelier.contracts.control import Answer, Command, ControlMessage
 from atelier.contracts.errors import AtelierError, PoisonousTask
@@ -241,7 +241,8 @@ class Trainer:
             adapter=pointer,
             eta_seconds=0.0,
         )
-        log.info("request %s is done after %d steps, loss %.4f", task.request, stay.step, stay.loss)
+        with logs.about(request=task.request):
+            log.info("done after %d steps, loss %.4f", stay.step, stay.loss)
         shop.tree.remove_folder(checkpoints.state_folder(shop.host, task.request))
         self._leave(stay)
 
@@ -357,7 +358,8 @@ class Trainer:
             if not stay.stopped and stay.step > stay.saved_step:
                 self._save(stay)
                 self._shop.reporter.say(stay.task.request, step=stay.step, loss=stay.loss)
-                log.info("request %s is saved after step %d", stay.task.request, stay.step)
+                with logs.about(request=stay.task.request):
+                    log.info("saved after step %d", stay.step)
         self._shop.reporter.flush()
 
     # What is said

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from threading import BoundedSemaphore
 from typing import Any
@@ -12,9 +12,11 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.types import Receive, Scope, Send
 
 from app.api import models, onboardings, photo_reports, problems, uploads
 from app.api.limits import MAX_DRAWINGS, MAX_LOOKS, TOO_LARGE_STATUS, BodyLimit
+from app.api.request_ids import call_named, random_request_id
 from app.api.shapes import Health, Problem
 from atelier.contracts.errors import AtelierError
 from tasks.ports import Ports
@@ -44,7 +46,13 @@ _FRAMEWORK_REFUSALS = {
 
 
 class _Application(FastAPI):
-    """FastAPI, whose OpenAPI tells what every error answers with: a problem document."""
+    """FastAPI that names every request, and tells in OpenAPI what every error answers with."""
+
+    new_request_id: Callable[[], str] = staticmethod(random_request_id)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request under its id; outside of everything, a defect's answer too."""
+        await call_named(super().__call__, scope, receive, send, make=self.new_request_id)
 
     def openapi(self) -> dict[str, Any]:
         """Return the document."""

@@ -11,7 +11,7 @@ from typing import Any
 from fastapi import Request
 from fastapi.responses import JSONResponse
 
-from atelier.contracts import errors
+from atelier.contracts import errors, logs
 
 
 class _AsciiResponse(JSONResponse):
@@ -100,6 +100,7 @@ def answer(
         "detail": detail,
         "do": do,
         "facts": dict(facts),
+        "request_id": logs.subject().get("request_id", ""),
     }
     return _AsciiResponse(document, status, headers=headers, media_type=MEDIA_TYPE)
 

@@ -85,6 +85,7 @@ class Problem(BaseModel):
     detail: str = Field(description="What was found, where, and what is allowed, for people.")
     do: str = Field(description="What to do next, one sentence.")
     facts: dict[str, Any] = Field(description="Numbers and names behind the detail.")
+    request_id: str = Field(description="What the logs call this request; `X-Request-Id`, too.")
 
 
 class PhotoToUpload(Shape):

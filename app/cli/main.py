@@ -155,7 +155,7 @@ def _command(given: Namespace) -> Command:
         from app.cli.chaos import chaos  # noqa: PLC0415 - likewise
 
         return chaos
-    from app.cli import commands, redrive, why  # noqa: PLC0415 - as above
+    from app.cli import commands, logs, redrive, why  # noqa: PLC0415 - as above
 
     table: Mapping[str, Command] = {
         "up": commands.up_foreground if getattr(given, "foreground", False) else commands.up,
@@ -163,6 +163,7 @@ def _command(given: Namespace) -> Command:
         "onboard": commands.onboard,
         "status": commands.status,
         "why": why.why,
+        "logs": logs.logs,
         "models": commands.models,
         "generate": commands.generate,
         "cancel": commands.cancel,

@@ -16,12 +16,15 @@ import itertools
 import json
 import logging
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import httpx
 
+from atelier.contracts import logs
 from atelier.contracts.clock import Clock
 from atelier.contracts.container import (
     INVOKE_SECONDS,
@@ -36,6 +39,7 @@ from atelier.contracts.errors import (
     ServiceUnavailable,
     Throttled,
 )
+from infra.local.endpoint_books import Books, Guests
 from infra.local.loaded_models import NO_MEMORY, LoadedModels, LoadRefused
 from infra.local.model_disk import ModelDisk
 from infra.local.model_server import Answer, ModelServer, ServerSettings
@@ -45,6 +49,8 @@ from tasks.ports import Objects
 logger = logging.getLogger(__name__)
 
 CUSTOM_ATTRIBUTES_HEADER = "X-Amzn-SageMaker-Custom-Attributes"
+RESIDENCY_PATH = "/residency"
+RESIDENCY_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +139,7 @@ class EndpointHost:
             parallel_loads=self.settings.parallel_loads,
         )
         self._invocations = itertools.count(1)
+        self._guests = Guests()
         self._invoked = 0
 
     # the API
@@ -145,8 +152,18 @@ class EndpointHost:
         content_type: str = "application/json",
         accept: str = "application/json",
     ) -> bytes:
-        """Invoke one target model and return the response's body; see the port."""
-        answer = self.answer(target_model, body, content_type=content_type, accept=accept)
+        """Invoke one target model and return the response's body; see the port.
+
+        The container is told the request id under which this is logged here.
+        """
+        request_id = logs.subject().get("request_id")
+        answer = self.answer(
+            target_model,
+            body,
+            content_type=content_type,
+            accept=accept,
+            custom_attributes=logs.write_attributes(request_id) if request_id else None,
+        )
         if answer.ok:
             return answer.body
         raise _error_of(answer)
@@ -180,7 +197,10 @@ class EndpointHost:
         }
         while True:
             try:
-                with self._models.in_use(target_model, deadline=deadline) as model:
+                with (
+                    self._guests,
+                    self._models.in_use(target_model, deadline=deadline) as model,
+                ):
                     self._invoked = next(self._invocations)
                     answer = self._server.call(
                         "POST",
@@ -214,6 +234,19 @@ class EndpointHost:
         """Return the model server's process id, or None while none runs."""
         return self._server.pid
 
+    def books(self) -> Books:
+        """Return what is held now, and for how many invocations."""
+        # Before and after: who comes or goes meanwhile is counted as under way.
+        before, uses, after = self._guests.count, self._models.uses(), self._guests.count
+        return Books(
+            in_service=self._server.in_service,
+            uses=uses,
+            under_way=max(before, after),
+            disk_bytes=self._disk.used_bytes,
+            disk_limit_bytes=self.settings.disk_bytes,
+            residency=self._residency(),
+        )
+
     def wait_ready(self, seconds: float) -> bool:
         """Wait until the server is in service; False after `seconds`."""
         return self._server.wait_in_service(seconds) is not None
@@ -236,6 +269,15 @@ class EndpointHost:
                     stop.wait(1.0)
         finally:
             self.close()
+
+    def _residency(self) -> Mapping[str, Any] | None:
+        """Return what the server says of its slots; only our own says anything."""
+        try:
+            answer = self._server.call("GET", RESIDENCY_PATH, seconds=RESIDENCY_SECONDS)
+            told = json.loads(answer.body) if answer.ok else None
+        except (ServiceUnavailable, ValueError):
+            return None
+        return told if isinstance(told, dict) and set(told) == {"slots", "adapters"} else None
 
     def tick(self) -> None:
         """Give the server's supervision one turn."""

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from atelier.contracts import logs
 from atelier.contracts.errors import (
     AlreadyExists,
     AtelierError,
@@ -74,7 +75,7 @@ class TaskThreads:
             TaskRunnerClosed: the platform is stopping; the next process issues the call again.
         """
         try:
-            self._pool.submit(self._run, call, report)
+            self._pool.submit(self._run_named, call, report)
         except RuntimeError as problem:
             raise TaskRunnerClosed from problem
 
@@ -85,15 +86,19 @@ class TaskThreads:
         """Let running tasks end and take no new ones."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
+    def _run_named(self, call: TaskCall, report: Report) -> None:
+        with logs.about(execution=call.execution_arn.rpartition(":")[2]):
+            self._run(call, report)
+
     def _run(self, call: TaskCall, report: Report) -> None:
         try:
             outcome = TaskSuccess(dict(self.tasks[call.function](call.payload)))
         except AtelierError as error:
             report(TaskFailure(error=error.name(), cause=cause_of(failure_of(error))))
         except PlatformStopping:
-            log.info("task %s stays open in %s", call.function, call.execution_arn)
+            log.info("task %s stays open", call.function)
         except Exception as error:
-            log.exception("task %s failed in %s", call.function, call.execution_arn)
+            log.exception("task %s failed", call.function)
             cause = json.dumps({"errorType": type(error).__name__, "errorMessage": str(error)})
             report(TaskFailure(error=type(error).__name__, cause=cause))
         else:

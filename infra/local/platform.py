@@ -41,6 +41,7 @@ from infra.local.time_mark import MARK_FILE, TimeMark, steady_clock
 from infra.local.training import TrainingService, TrainingSettings
 from infra.local.upload_events import UploadEvents
 from infra.local.upload_forms import hmac_signer
+from tasks.logged import run_logged
 from tasks.ports import Ports, TaskSettings
 from tasks.table import TASKS
 from workflows.engine.engine import Engine, SqliteHistoryStore
@@ -143,7 +144,9 @@ class LocalPlatform:
             bucket=home / "objects",
             mark=home / "uploads-told",
             clock=self.clock,
-            tell=lambda event: TASKS["StartFromUpload"](event, ports=self.ports),
+            tell=lambda event: run_logged(
+                "StartFromUpload", TASKS["StartFromUpload"], event, ports=self.ports
+            ),
         )
         self.objects = FileObjects(
             home / "objects",
@@ -262,7 +265,7 @@ class LocalPlatform:
 
     def _bound_tasks(self) -> Mapping[str, Callable[[Mapping[str, Any]], Mapping[str, Any]]]:
         def bind(name: str) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
-            return lambda given: TASKS[name](given, ports=self.ports)
+            return lambda given: run_logged(name, TASKS[name], given, ports=self.ports)
 
         return {name: bind(name) for name in TASKS}
 
@@ -294,7 +297,7 @@ class LocalPlatform:
     def _run_task(self, name: str, given: Mapping[str, Any]) -> Mapping[str, Any]:
         """Run a task that is repeated anyway: whatever it raises ends this turn of it alone."""
         try:
-            return TASKS[name](given, ports=self.ports)
+            return run_logged(name, TASKS[name], given, ports=self.ports)
         except AtelierError as problem:
             log.warning("%s failed and is tried again within a minute: %s", name, problem)
         except PlatformStopping:
@@ -310,7 +313,7 @@ class LocalPlatform:
 
     def _on_training_event(self, event: Event) -> None:
         """Play EventBridge: hand a training job's event to the settle task."""
-        TASKS["Settle"](event["detail"], ports=self.ports)
+        run_logged("Settle", TASKS["Settle"], event["detail"], ports=self.ports)
 
     def _on_execution_event(self, event: Event) -> None:
         """Take an onboarding's end down for `_settle_executions`: the engine cannot wait here."""
