@@ -23,9 +23,10 @@ class Thresholds:
     Blur is in pixels at a long side of 256, levels are of 255, shares of all pixels.
 
     Attributes:
-        refused_blur: sharp pictures measure up to 0.9; those blurred over 2 % of their long side
-            3.2 and more.
-        soft_blur: where detail is lost that a model at 512 pixels would have learned.
+        refused_blur: sharp pictures measure up to 0.9, those blurred over 0.8 % of their long
+            side up to 2.3, over 2 % 3.2 and more.
+        soft_blur: blurred over 0.6 % they measure 1.4 and more: detail is lost that a model at
+            512 pixels would have learned.
         shaken_blur: in one direction alone, the other being twice as sharp.
         single_pixel_blur: in the photo's own pixels: an edge of a small photo cannot be sharper
             than its pixels, which are large at a long side of 256.

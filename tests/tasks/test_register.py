@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from threading import BoundedSemaphore
 from typing import Any
 
 import pytest
@@ -115,6 +116,80 @@ def test_what_cannot_be_used_is_left_out_while_enough_remains(world):
     assert {"notes.txt", "_hidden.png"}.isdisjoint(p.source for p in dataset.photos)
     assert set(record.photos_left_out) == {"notes.txt", "again.png"}
     assert "00.png" in record.photos_left_out["again.png"]
+
+
+def test_a_photo_that_could_be_better_is_used_and_noted(world):
+    folder = world.upload(complete=False)
+    world.objects.put(f"{folder}small.png", photo(8, 40))
+    record = world.read(start(world)["request"])
+    assert record.photos_used == 6
+    assert record.photos_notes == {"small.png": "small: 40×40 pixels; the model draws 64"}
+    assert any("better one" in sentence for sentence in record.photos_advice)
+
+
+def test_the_consent_of_the_upload_is_the_datasets_and_the_records(world):
+    world.upload()
+    request = start(world)["request"]
+    record = world.read(request)
+    assert record.consent == dataset_of(world, request).consent
+    assert record.consent is not None
+    assert record.consent.given_by == "ada"
+
+
+def test_photos_without_a_closed_upload_are_used_on_the_operators_word(world):
+    world.upload(complete=False)
+    request = start(world)["request"]
+    record = world.read(request)
+    assert record.consent == record.given.consent == dataset_of(world, request).consent
+    assert record.given.consent.given_by == "operator"
+
+
+def test_the_report_is_kept_beside_the_photos_and_read_by_the_next_attempt(world):
+    folder = world.upload()
+    world.objects.put(f"{folder}01.png", b"")
+    request = start(world, "first")["request"]
+    [kept] = [i for i in world.objects.list(folder) if "_report-" in i.key]
+    cancel.run({"request": request}, ports=world.ports)
+    # Whoever decodes again would wait for ever: nobody gives these places back.
+    busy = replace(world.ports, decoding=BoundedSemaphore(1))
+    busy.decoding.acquire()
+    payload = {"given": world.asked(), "execution": "second"}
+    assert register.run(payload, ports=busy)["attempt"] == 2
+    assert [i for i in world.objects.list(folder) if "_report-" in i.key] == [kept]
+
+
+def test_a_dataset_that_lost_a_photo_is_made_whole_from_the_same_report(world):
+    folder = world.upload()
+    request = start(world, "first")["request"]
+    first = dataset_of(world, request)
+    world.objects.delete(first.photos[2].key)
+    cancel.run({"request": request}, ports=world.ports)
+    start(world, "second")
+    assert dataset_of(world, request) == first
+    body = world.objects.read(first.photos[2].key)
+    assert ids.digest_of(body) == first.photos[2].digest
+    assert folder
+
+
+@pytest.mark.parametrize("note", [b"", b"{}", b"\xff", b'{"schema":"atelier.set-report/9"}'])
+def test_a_kept_report_that_does_not_read_is_made_anew(world, note):
+    folder = world.upload()
+    request = start(world, "first")["request"]
+    [kept] = [i.key for i in world.objects.list(folder) if "_report-" in i.key]
+    told = world.objects.read(kept)
+    world.objects.put(kept, note)
+    cancel.run({"request": request}, ports=world.ports)
+    start(world, "second")
+    assert world.objects.read(kept) == told
+
+
+def test_another_resolution_or_another_photo_is_another_report(world):
+    folder = world.upload(complete=False)
+    start(world, "first")
+    start(world, "second", model="large", hyperparameters={"resolution": 128})
+    world.objects.put(f"{folder}00.png", photo(17))
+    start(world, "third", model="other")
+    assert len([i for i in world.objects.list(folder) if "_report-" in i.key]) == 3
 
 
 def test_more_photos_than_a_set_may_have_are_never_noted(world):
