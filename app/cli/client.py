@@ -136,6 +136,10 @@ class Client(AbstractContextManager["Client"]):
                 return
             query["cursor"] = page["next_cursor"]
 
+    def endpoint_books(self) -> Document:
+        """Return what the local platform's endpoint holds, and for how many invocations."""
+        return self._document("GET", "/local/endpoint")
+
     def cancel(self, onboarding: str) -> Document:
         """Cancel an onboarding."""
         path = f"/v1/onboardings/{_part(onboarding)}/cancel"

@@ -9,7 +9,7 @@ Source: sagemaker/latest/dg `mms-container-apis`.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -99,6 +99,11 @@ class LoadedModels:
         """Return the target models that are loaded now."""
         with self._lock:
             return tuple(model.target for model in self._loaded())
+
+    def uses(self) -> Mapping[str, int]:
+        """Return target model → invocations that use it now, of every model that is loaded."""
+        with self._lock:
+            return {model.target: model.in_flight for model in self._loaded()}
 
     def close(self) -> None:
         """Wait for the loads under way; the server must be closed before, which ends them."""
