@@ -186,7 +186,6 @@ def start(home: Path, port: int, *, processes: Processes, clock: Clock) -> Runni
         CommandFailed: it ended, or stayed silent, instead of starting.
     """
     (home / "logs").mkdir(parents=True, exist_ok=True)
-    (home / "platform.json").unlink(missing_ok=True)
     log = home / "logs" / "start.log"
     command = [sys.executable, "-m", MODULE, "--home", str(home), "--port", str(port)]
     pid = processes.start(command, log)

@@ -77,7 +77,7 @@ class FileObjects:
         self._numbers = itertools.count()
         self._etags: dict[str, tuple[tuple[int, ...], str]] = {}
         self._etags_lock = threading.Lock()
-        with _disk(WRITING):
+        with _disk(str(root)):
             root.mkdir(parents=True, exist_ok=True, mode=0o700)
             with self._folder([WRITING], create=True) as writing:
                 _sweep(writing)

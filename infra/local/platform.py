@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import secrets
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -21,7 +20,6 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from atelier.contracts.base_models import BASE_MODELS
 from atelier.contracts.clock import Clock
 from atelier.contracts.container import (
     BASE_MODELS_VARIABLE,
@@ -33,6 +31,7 @@ from atelier.contracts.errors import AtelierError, ContractBroken
 from infra.local.endpoint import EndpointHost
 from infra.local.executions import LocalExecutions, PlatformStopping, TaskThreads
 from infra.local.faults import Channel, Event, Faults, NoFaults, Reader
+from infra.local.home import REPOSITORY, lay_out_base_models, read_or_make_secret
 from infra.local.ledger import SqliteLedger
 from infra.local.notifications import LoggedNotifications
 from infra.local.objects import FileObjects
@@ -47,8 +46,9 @@ from tasks.table import TASKS
 from workflows.engine.engine import Engine, SqliteHistoryStore
 from workflows.machines.asl import MACHINES, load
 
+__all__ = ["REPOSITORY", "LocalPlatform", "LocalSettings", "StoppableClock"]
+
 log = logging.getLogger(__name__)
-REPOSITORY = Path(__file__).resolve().parents[2]
 SCHEDULE_SECONDS = 60.0
 PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 """Seconds before a part that failed begins again."""
@@ -345,32 +345,3 @@ class LocalPlatform:
                 **(extra or {}),
             },
         )
-
-
-def lay_out_base_models(folder: Path) -> tuple[str, ...]:
-    """Make `<folder>/<base id>` for every base model that lies in the repository.
-
-    Returns the ids of those that are there then: the operator may have put others beside them.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    for base in BASE_MODELS.values():
-        source = REPOSITORY / base.source
-        link = folder / base.id
-        if source.is_dir() and not link.exists():
-            link.symlink_to(source, target_is_directory=True)
-    return tuple(base for base in BASE_MODELS if (folder / base).is_dir())
-
-
-def read_or_make_secret(path: Path) -> bytes:
-    """Return the platform's secret, made at the first start and readable by its owner alone."""
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        secret = secrets.token_bytes(32)
-        fresh = path.with_name(f"{path.name}.new")
-        fresh.unlink(missing_ok=True)
-        fresh.touch(mode=0o600)
-        fresh.write_bytes(secret)
-        # Whole or not at all: a crash here must not leave half a secret behind.
-        fresh.replace(path)
-        return secret

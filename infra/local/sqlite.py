@@ -147,9 +147,15 @@ class Database:
     def _translated(self, problem: sqlite3.Error) -> AtelierError:
         code = getattr(problem, "sqlite_errorcode", None)
         primary = code & 0xFF if isinstance(code, int) else None
-        said = f"{self._path.name}: {problem}"
+        said = f"{self._path}: {problem}"
         if primary in _WAITS:
             return LedgerContention(said)
         if primary in _BROKEN:
-            return ContractBroken(said, where=self._path.name)
+            return ContractBroken(
+                said,
+                do="Put the home folder back from a backup, or go on with another home.",
+                where=self._path.name,
+            )
+        if primary == sqlite3.SQLITE_FULL:
+            return ServiceUnavailable(said, do="Free space on the disk; work goes on by itself.")
         return ServiceUnavailable(said)

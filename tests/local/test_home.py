@@ -3,13 +3,40 @@
 from __future__ import annotations
 
 import logging
+import resource
+import sqlite3
 import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from infra.local.platform import lay_out_base_models, read_or_make_secret
+from app.local import hold
+from atelier.contracts.errors import AtelierError, ContractBroken
+from infra.local.home import (
+    REPOSITORY,
+    lay_out_base_models,
+    read_or_make_secret,
+    refusal,
+    write_whole,
+)
+from infra.local.platform import LocalPlatform, LocalSettings
 from infra.local.time_mark import MARK_FILE, TimeMark, read_mark, steady_clock
+from workflows.engine.engine import StorageError
+
+
+@contextmanager
+def small_disk(file_bytes: int) -> Iterator[None]:
+    """No file of this process can grow beyond so many bytes: a disk that fills up."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_the_secret_is_made_once_and_readable_by_its_owner_alone(tmp_path):
@@ -25,6 +52,100 @@ def test_half_a_secret_that_a_crash_left_is_never_used(tmp_path):
     path.with_name("secret.new").write_bytes(b"half")
     assert len(read_or_make_secret(path)) == 32
     assert [p.name for p in tmp_path.iterdir()] == ["secret"]
+
+
+@pytest.mark.parametrize("body", [b"", b"short", bytes(33)])
+def test_a_secret_that_is_not_as_it_was_made_is_refused_with_what_to_do(tmp_path, body):
+    path = tmp_path / "secret"
+    path.write_bytes(body)
+    with pytest.raises(ContractBroken, match=f"has {len(body)} bytes") as refused:
+        read_or_make_secret(path)
+    assert "remove it" in refusal(refused.value, tmp_path)
+    assert path.read_bytes() == body
+
+
+def test_a_file_is_written_whole_or_stays_as_it_was_when_the_disk_fills_up(tmp_path):
+    path = tmp_path / "file"
+    write_whole(path, b"before")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    with small_disk(10), pytest.raises(OSError, match="large") as refused:
+        write_whole(path, bytes(100))
+    assert path.read_bytes() == b"before"
+    assert [found.name for found in tmp_path.iterdir()] == ["file"]
+    assert "Free space and start again" in refusal(refused.value, tmp_path)
+
+
+def test_a_base_model_link_that_leads_nowhere_is_made_again(tmp_path):
+    folder = tmp_path / "base-models"
+    folder.mkdir()
+    (folder / "tiny").symlink_to(tmp_path / "moved away")
+    assert lay_out_base_models(folder) == ("tiny",)
+    assert (folder / "tiny/model_index.json").is_file()
+    assert [found.name for found in folder.iterdir()] == ["tiny"]
+
+
+def spoil_with_a_file(home):
+    home.rmdir()
+    home.write_bytes(b"not a folder")
+
+
+def spoil_database(name):
+    def spoil(home):
+        (home / name).write_bytes(b"no database, but long enough to look like one" * 100)
+
+    return spoil
+
+
+def spoil_version(home):
+    with closing(sqlite3.connect(home / "ledger.sqlite3")) as connection:
+        connection.execute("PRAGMA user_version = 9999")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (spoil_with_a_file, "choose another folder with --home"),
+        (spoil_database("ledger.sqlite3"), "ledger.sqlite3: file is not a database"),
+        (spoil_database("executions.sqlite3"), "executions.sqlite3"),
+        (spoil_version, "newer Atelier"),
+        (lambda home: (home / "objects").write_bytes(b"a file"), "objects"),
+        (lambda home: (home / "secret").write_bytes(b""), "has 0 bytes"),
+        (lambda home: (home / "base-models").write_bytes(b""), "base-models"),
+        (lambda home: (home / "clock").mkdir(), "clock"),
+    ],
+)
+def test_a_home_that_cannot_be_used_is_refused_in_one_sentence_with_what_to_do(
+    tmp_path, spoil, told
+):
+    home = tmp_path / "home"
+    home.mkdir()
+    spoil(home)
+    with pytest.raises((AtelierError, StorageError, OSError)) as refused:
+        LocalPlatform(LocalSettings(home=home, upload_url="http://127.0.0.1/"))
+    sentence = refusal(refused.value, home)
+    assert sentence.startswith(f"no platform can start in {home}: ")
+    assert told in sentence
+    assert "\n" not in sentence
+
+
+def test_a_platform_that_cannot_start_says_why_and_leaves_no_traceback(tmp_path):
+    (tmp_path / "secret").write_bytes(b"")
+    command = [sys.executable, "-m", "app.local", "--home", str(tmp_path), "--port", "0"]
+    ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith(f"no platform can start in {tmp_path}: ")
+    assert "Traceback" not in ended.stderr
+
+
+def test_of_two_simultaneous_starts_one_holds_the_home_and_the_other_is_refused(tmp_path):
+    (tmp_path / "platform.json").write_text("what a crash left")
+    with hold(tmp_path):
+        assert not (tmp_path / "platform.json").exists()
+        (tmp_path / "platform.json").write_text("the first one's")
+        with pytest.raises(SystemExit, match="already"):
+            hold(tmp_path)
+        assert (tmp_path / "platform.json").exists()
+    hold(tmp_path).close()
 
 
 def test_base_models_of_the_repository_are_laid_out_by_id_and_again(tmp_path):
