@@ -29,8 +29,11 @@ from app.api.application import create_app
 from app.api.keys import mint
 from atelier.contracts import logs
 from atelier.contracts.clock import to_iso
+from atelier.contracts.errors import AtelierError
+from infra.local.home import refusal, write_whole
 from infra.local.platform import LocalPlatform, LocalSettings
 from infra.local.wire import build_wire
+from workflows.engine.engine import StorageError
 
 DEFAULT_PORT = 8700
 LOOPBACK = "127.0.0.1"
@@ -124,18 +127,23 @@ def wire_access_key(secret: bytes) -> str:
 def hold(home: Path) -> IO[bytes]:
     """Return a file whose lock says that a platform runs in this home; it goes with the process.
 
+    What an earlier platform announced there and could not take back is removed.
+
     Raises:
         SystemExit: another platform runs there.
+        OSError: the home cannot be used.
     """
+    home.mkdir(parents=True, exist_ok=True)
     lock = (home / "lock").open("ab")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as problem:
+    except BlockingIOError as problem:
         lock.close()
         raise SystemExit(
             f"a platform runs in {home} already; `atelier down --home {home}` stops it, "
             "and --home names another folder"
         ) from problem
+    (home / "platform.json").unlink(missing_ok=True)
     return lock
 
 
@@ -152,10 +160,22 @@ def main(
     parser.add_argument("--home", type=Path, default=Path(".atelier"), help="folder of all state")
     parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="port of the API; 0: any")
     given = parser.parse_args(arguments)
-    given.home.mkdir(parents=True, exist_ok=True)
-    lock = hold(given.home)
-    logs.log_to_file(given.home / "platform.log", "platform", PARTS)
-    api_listener, wire_listener = listen(given.port), listen(0)
+    try:
+        return run(given.home, given.port, build=build)
+    except (AtelierError, StorageError, OSError) as problem:
+        raise SystemExit(refusal(problem, given.home)) from problem
+
+
+def run(home: Path, port: int, *, build: Callable[..., LocalPlatform]) -> int:
+    """Run a platform in a home; return the process's exit code.
+
+    Raises:
+        SystemExit: another platform runs there, or the port is taken.
+        AtelierError, StorageError, OSError: it cannot start there.
+    """
+    lock = hold(home)
+    logs.log_to_file(home / "platform.log", "platform", PARTS)
+    api_listener, wire_listener = listen(port), listen(0)
     api_url = f"http://{LOOPBACK}:{api_listener.getsockname()[1]}"
     wire_url = f"http://{LOOPBACK}:{wire_listener.getsockname()[1]}"
     stop, failed = threading.Event(), threading.Event()
@@ -165,7 +185,7 @@ def main(
         stop.set()
 
     platform = build(
-        LocalSettings(home=given.home, upload_url=api_url + UPLOADS_PATH),
+        LocalSettings(home=home, upload_url=api_url + UPLOADS_PATH),
         on_failure=on_failure,
     )
     app = create_app(
@@ -181,7 +201,7 @@ def main(
     for server in servers:
         server.start()
     announce(
-        given.home,
+        home,
         api_url=api_url,
         sagemaker_url=wire_url,
         sagemaker_access_key_id=access_key,
@@ -192,18 +212,15 @@ def main(
     for server in servers:
         server.stop()
     platform.stop()
-    (given.home / "platform.json").unlink(missing_ok=True)
+    (home / "platform.json").unlink(missing_ok=True)
     lock.close()
     return 1 if failed.is_set() else 0
 
 
 def announce(home: Path, **facts: str) -> None:
-    """Write platform.json whole: who reads it finds a platform that answers."""
+    """Write platform.json whole: who reads it finds a platform that answers. It holds a key."""
     document = {"pid": os.getpid(), "version": version("atelier-personal-models"), **facts}
-    fresh = home / "platform.json.new"
-    fresh.touch(mode=0o600)  # It holds a key.
-    fresh.write_text(json.dumps(document, indent=2))
-    fresh.replace(home / "platform.json")
+    write_whole(home / "platform.json", json.dumps(document, indent=2).encode())
 
 
 if __name__ == "__main__":
