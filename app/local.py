@@ -27,6 +27,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from app.api.application import create_app
 from app.api.keys import mint
+from app.local_books import add_endpoint_books
 from atelier.contracts import logs
 from atelier.contracts.clock import to_iso
 from atelier.contracts.errors import AtelierError
@@ -192,6 +193,7 @@ def run(home: Path, port: int, *, build: Callable[..., LocalPlatform]) -> int:
         ports=platform.ports, secret=platform.secret, allowed_hosts=(LOOPBACK, "localhost")
     )
     add_upload_receiver(app, platform)
+    add_endpoint_books(app, platform.endpoint)
     access_key = wire_access_key(platform.secret)
     wire = build_wire(training=platform.training, endpoint=platform.endpoint, access_key=access_key)
     servers = [Server(app, api_listener, name="api"), Server(wire, wire_listener, name="wire")]

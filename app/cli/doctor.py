@@ -6,12 +6,15 @@ from argparse import Namespace
 from collections.abc import Iterator
 
 from app.cli import home as platforms
+from app.cli.client import Document
 from app.cli.commands import Desk
 from app.cli.exits import CommandFailed, Exit
 from app.cli.progress import counted
 from infra.doctor import examine
+from infra.doctor.evidence import EndpointSeen
 from infra.doctor.findings import Finding, Report, Verdict
 from infra.local.evidence import collect, platform_now
+from infra.local.evidence_endpoint import look
 
 WORD_WIDTH = 13
 
@@ -19,8 +22,14 @@ WORD_WIDTH = 13
 def doctor(given: Namespace, desk: Desk) -> Exit:
     """Examine the home folder, whether or not a platform runs in it."""
     running = platforms.running(desk.home, desk.processes)
+
+    def endpoint() -> EndpointSeen | None:
+        return look(lambda: _books(running, desk), clock=desk.clock)
+
     try:
-        evidence = collect(desk.home, clock=desk.clock, running=running is not None)
+        evidence = collect(
+            desk.home, clock=desk.clock, running=running is not None, endpoint=endpoint
+        )
     except FileNotFoundError as problem:
         raise CommandFailed(
             Exit.NOT_FOUND,
@@ -38,10 +47,21 @@ def doctor(given: Namespace, desk: Desk) -> Exit:
     return Exit.DONE if report.healthy else Exit.DISAGREES
 
 
+def _books(running: platforms.Running | None, desk: Desk) -> Document | None:
+    """Ask the platform for its endpoint's books; None when it does not tell."""
+    if running is None:
+        return None
+    try:
+        with desk.connect_to(running) as client:
+            return client.endpoint_books()
+    except CommandFailed:
+        return None
+
+
 def _looked_at(report: Report) -> Iterator[str]:
     widest = max((len(f"{count:,}") for count in report.looked_at.values()), default=0)
     for kind, count in report.looked_at.items():
-        yield f"  {count:>{widest},}  {kind}"
+        yield f"  {count:>{widest},}  {kind if count != 1 else kind.removesuffix('s')}"
 
 
 def _told(report: Report) -> Iterator[str]:
