@@ -24,7 +24,10 @@ LATE_SHARE = 0.1
 """A phase that outlasts everything measured is expected to take so much longer than it has."""
 PUBLISHING_SECONDS = 1.0
 SAVING_SECONDS = 1.0
-"""By the table: writing what a training leaves."""
+FIRST_STEP_SECONDS = 1.0
+"""By the table: writing what a training leaves, and what its first step takes beyond the others."""
+COUNTED = 11
+"""So many of the newest measurements count: machines and their company change."""
 
 
 def work(given: OnboardingRequest, phase: Phase, *, company: int = 1) -> float:
@@ -43,7 +46,7 @@ def work(given: OnboardingRequest, phase: Phase, *, company: int = 1) -> float:
             rows = tuned.steps * tuned.batch_size * (2 if tuned.prior_weight else 1)
             previews = tuned.steps // tuned.preview_every_steps if tuned.preview_every_steps else 0
             drawn = previews * PREVIEW_DENOISING_STEPS * cost.row_denoising_seconds
-            return company * (rows * cost.row_step_seconds + drawn)
+            return FIRST_STEP_SECONDS + company * (rows * cost.row_step_seconds + drawn)
         case Phase.SAMPLING:
             drawn = sum(s.denoising_steps for s in given.samples) * cost.row_denoising_seconds
             return SAVING_SECONDS + company * drawn
@@ -71,13 +74,11 @@ class Durations:
 
     @classmethod
     def of(cls, measured: Sequence[Measurement]) -> Durations:
-        """Return the durations behind measurements."""
-        return cls(
-            {
-                phase: tuple(m.taken[phase].rate for m in measured if phase in m.taken)
-                for phase in Phase
-            }
-        )
+        """Return the durations behind measurements, which come newest first."""
+        rates = {
+            phase: [m.taken[phase].rate for m in measured if phase in m.taken] for phase in Phase
+        }
+        return cls({phase: tuple(found[:COUNTED]) for phase, found in rates.items()})
 
     def expect(self, given: OnboardingRequest, phase: Phase, *, company: int = 1) -> Expected:
         """Return how long a whole phase will take."""

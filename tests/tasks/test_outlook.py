@@ -94,7 +94,7 @@ def test_a_queued_request_is_told_its_place_and_how_fast_the_queue_moves() -> No
     told = of(QUEUED, seconds=1, ahead=Ahead(place=3, waiting=7, own=1))
     assert told.sentence.startswith(
         "It waits in the queue at place 3 of 7, which moves by 1 launch a second; it should be "
-        "ready in about 24 s, at 12:00:25 UTC"
+        "ready in about 26 s, at 12:00:26 UTC"
     )
     assert "ahead in the queue: 1 of this tenant, 1 of others" in told.details
     assert told.expected_end_at is not None
@@ -161,7 +161,7 @@ def test_one_slow_onboarding_does_not_move_the_estimate() -> None:
 def test_a_training_says_its_step_its_speed_and_what_is_usual() -> None:
     told = of(TRAINING, HALF, seconds=12)
     assert told.sentence.startswith(
-        "It trains: step 75 of 150 at 12.5 steps a second (usually 11.1)"
+        "It trains: step 75 of 150 at 12.5 steps a second (usually 10.3)"
     )
 
 
