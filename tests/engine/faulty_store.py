@@ -19,19 +19,29 @@ class Fault(StrEnum):
 
 
 class FaultyStore:
-    """Wraps a store; `commits` and `reads` say how it fails from now on."""
+    """Wraps a store; `commits` and `reads_fail` say how it fails from now on.
+
+    `fail` lets the next few commits fail, and heals then.
+    """
 
     def __init__(self, store=None) -> None:
         self.sound = store or MemoryHistoryStore()
         self.commits = Fault.NONE
         self.reads_fail = False
         self.refused = 0
+        self._left = 0
+
+    def fail(self, fault: Fault, commits: int) -> None:
+        self.commits, self._left = fault, commits
 
     def commit(self, entries: Sequence[JournalEntry]) -> None:
         if self.commits is not Fault.BEFORE:
             self.sound.commit(entries)
         if self.commits is not Fault.NONE:
             self.refused += 1
+            self._left -= 1
+            if not self._left:
+                self.commits = Fault.NONE
             raise StorageUnavailable("the disk is full")
 
     def heal(self) -> None:
