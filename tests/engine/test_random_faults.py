@@ -103,7 +103,7 @@ class Executions(RuleBasedStateMachine):
             self.answered.add(call)
 
     @rule(which=CHOICES, fine=st.booleans())
-    def answer_by_any_token(self, which, fine: bool) -> None:
+    def answer_by_any_token(self, *, which, fine: bool) -> None:
         self.fresh_tokens()
         self.answer_by_token(which, self.tokens, fine=fine)
 
