@@ -379,6 +379,7 @@ class Endpoint(Protocol):
         Raises:
             ModelNotReady: still loading after 60 s; loading goes on.
             NotFound: no artifact of that name.
+            AdapterRejected: the artifact does not unpack, or the container refuses to load it.
             Throttled: too many requests; facts: retry_after_seconds.
             InvalidRequest: the container refused the body (its 4xx), with its own words.
             ServiceUnavailable: the endpoint or the container is not there now.

@@ -6,6 +6,9 @@
                                                 507: unload the least recently used, again
       → POST /models/<id>/invoke                404: load again; 507: unload others; once each
 
+A server that is gone, or goes in mid-call, is waited for while the invocation's time lasts: it is
+started again by itself. A call that may have begun is repeated once, as it may be what ended it.
+
 Sources: sagemaker/latest/dg `multi-model-endpoints`, `mms-container-apis`,
 `invoke-multi-model-endpoint`.
 """
@@ -33,6 +36,7 @@ from atelier.contracts.container import (
     TARGET_MODEL_HEADER,
 )
 from atelier.contracts.errors import (
+    AdapterRejected,
     AtelierError,
     InvalidRequest,
     NotFound,
@@ -48,6 +52,7 @@ from tasks.ports import Objects
 
 logger = logging.getLogger(__name__)
 
+MOST_REPEATS = 1
 CUSTOM_ATTRIBUTES_HEADER = "X-Amzn-SageMaker-Custom-Attributes"
 RESIDENCY_PATH = "/residency"
 RESIDENCY_SECONDS = 2.0
@@ -61,7 +66,8 @@ class EndpointSettings:
         name: what InvokeEndpoint calls it.
         invoke_seconds: an invocation is answered within so much, loading included.
         load_seconds: loading may go on so long.
-        start_wait_seconds: how long an invocation waits for a server that is starting.
+        start_wait_seconds: how long an invocation waits for a server that is starting or coming
+            back, within `invoke_seconds`.
         parallel_loads: models that are loaded at the same time.
         disk_bytes: unpacked artifacts that are kept.
         tick_seconds: how often the supervisor looks.
@@ -71,7 +77,7 @@ class EndpointSettings:
     name: str = "atelier"
     invoke_seconds: float = INVOKE_SECONDS
     load_seconds: float = LOAD_SECONDS
-    start_wait_seconds: float = 30.0
+    start_wait_seconds: float = INVOKE_SECONDS
     parallel_loads: int = 4
     disk_bytes: int = 4 * 1024**3
     tick_seconds: float = 0.05
@@ -195,6 +201,7 @@ class EndpointHost:
             httpx.codes.NOT_FOUND: self._models.lost,
             NO_MEMORY: self._models.unload_others,
         }
+        repeats = MOST_REPEATS
         while True:
             try:
                 with (
@@ -209,13 +216,18 @@ class EndpointHost:
                         content=body,
                         headers=headers,
                     )
+                # Each remedy is tried once; what the container says then is its answer.
+                remedy = remedies.pop(answer.status, None)
+                if remedy is None:
+                    return answer
+                remedy(model)
             except LoadRefused as refused:
                 return refused.answer
-            # Each remedy is tried once; what the container says then is its answer.
-            remedy = remedies.pop(answer.status, None)
-            if remedy is None:
-                return answer
-            remedy(model)
+            except ServiceUnavailable as problem:
+                repeats -= bool(problem.facts.get("reached"))
+                late = self._clock.monotonic_seconds() >= deadline
+                if "broke_off" not in problem.facts or repeats < 0 or late:
+                    raise
 
     def state(self) -> EndpointState:
         """Return what an operator wants to know."""
@@ -299,7 +311,8 @@ def _error_of(answer: Answer) -> AtelierError:
     message = str(told.get("message") or f"the model server answered {answer.status}")
     do = told.get("do") if isinstance(told.get("do"), str) else None
     facts = told.get("facts")
-    facts = {k: v for k, v in facts.items() if k != "message"} if isinstance(facts, dict) else {}
+    facts = facts if isinstance(facts, dict) else {}
+    facts = {name: fact for name, fact in facts.items() if name not in {"self", "message", "do"}}
     facts["original_status"] = answer.status
     if "error" in told:
         facts["container_error"] = told["error"]
@@ -309,5 +322,7 @@ def _error_of(answer: Answer) -> AtelierError:
         return Throttled(message, **{**facts, "do": do})
     if answer.status == httpx.codes.NOT_FOUND:
         return NotFound(message, **{**facts, "do": do})
+    if facts.get("container_error") == AdapterRejected.name():
+        return AdapterRejected(message, **{**facts, "do": do})
     kind = InvalidRequest if answer.status < 500 else ServiceUnavailable
     return kind(message, **{**facts, "do": do})

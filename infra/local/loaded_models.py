@@ -165,7 +165,8 @@ class LoadedModels:
         generation = self._server.wait_in_service(min(left, self._start_wait_seconds))
         if generation is None:
             raise ServiceUnavailable(
-                "the model server is not in service; it is started again by itself"
+                "the model server is not in service; it is started again by itself. The last time "
+                f"it ended: {self._server.problem}"
             )
         return generation
 
@@ -182,8 +183,17 @@ class LoadedModels:
     def _load(self, model: Model, generation: int) -> None:
         try:
             with model.handling:
+                kept = self._disk.holds(model.target)
                 folder = self._disk.fetch(model.target, in_use=self._is_needed)
-                self._post(model, folder, generation)
+                try:
+                    self._post(model, folder, generation)
+                except LoadRefused:
+                    # Files that were unpacked long ago may have been damaged since.
+                    self._disk.drop(model.target)
+                    if not kept:
+                        raise
+                    folder = self._disk.fetch(model.target, in_use=self._is_needed)
+                    self._post(model, folder, generation)
         except BaseException:
             with self._lock:
                 if model.in_flight == 0:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from atelier.contracts import archive, keys
-from atelier.contracts.errors import NotFound, ObjectMissing
+from atelier.contracts.errors import NotFound, ObjectMissing, ServiceUnavailable
 from tasks.ports import Objects
 
 
@@ -68,6 +68,7 @@ class ModelDisk:
         Raises:
             NotFound: there is no such artifact.
             AdapterRejected: it is no archive of ours.
+            ServiceUnavailable: the bucket does not answer, or the disk is full or failing.
         """
         name = model_id(target_model)
         place = self._folder / name / "model"
@@ -77,18 +78,36 @@ class ModelDisk:
                 return place
         body = self._download(target_model)
         unpacking = self._folder / f"{name}.unpacking"
-        shutil.rmtree(unpacking, ignore_errors=True)
-        (unpacking / "model").mkdir(parents=True)
         try:
+            _remove(unpacking)
+            (unpacking / "model").mkdir(parents=True)
             size = unpack(body, unpacking / "model")
             self._make_room(size, in_use)
+            _remove(self._folder / name)
             unpacking.rename(self._folder / name)
-        except BaseException:
+        except OSError as problem:
+            raise ServiceUnavailable(
+                f"{target_model} cannot be unpacked: {problem.strerror}",
+                do="Free space on the disk or repair it, and ask again.",
+                errno=problem.errno,
+            ) from problem
+        finally:
             shutil.rmtree(unpacking, ignore_errors=True)
-            raise
         with self._lock:
             self._bytes[name] = size
         return place
+
+    def holds(self, target_model: str) -> bool:
+        """Tell whether a target model's files are here."""
+        with self._lock:
+            return model_id(target_model) in self._bytes
+
+    def drop(self, target_model: str) -> None:
+        """Forget a target model's files; the next `fetch` downloads them again."""
+        name = model_id(target_model)
+        with self._lock:
+            self._bytes.pop(name, None)
+            shutil.rmtree(self._folder / name, ignore_errors=True)
 
     def _download(self, target_model: str) -> bytes:
         missing = NotFound(
@@ -110,3 +129,8 @@ class ModelDisk:
                 if not in_use(name):
                     shutil.rmtree(self._folder / name, ignore_errors=True)
                     del self._bytes[name]
+
+
+def _remove(folder: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)

@@ -108,6 +108,8 @@ class ModelServer:
         self._changed = threading.Condition()
         self._generation = 0
         self._in_service = False
+        self._suspected = False
+        self._problem = "it was not started yet"
         self._closed = False
         self._began_at = 0.0
         self._next_start = 0.0
@@ -126,6 +128,11 @@ class ModelServer:
         return self._in_service
 
     @property
+    def problem(self) -> str:
+        """Why the server was not in service the last time that it was not."""
+        return self._problem
+
+    @property
     def pid(self) -> int | None:
         """Process id of the server that runs now, or None between two."""
         running = self._running
@@ -134,20 +141,23 @@ class ModelServer:
     def wait_in_service(self, seconds: float) -> int | None:
         """Wait until a server is in service; return its generation.
 
+        One that broke off a call is in service again once it has answered a ping after that.
         Return None after `seconds`, or at once when the server was closed.
         """
         with self._changed:
             self._changed.wait_for(
-                lambda: self._in_service or self._closed, timeout=max(0.0, seconds)
+                lambda: self._serves() or self._closed, timeout=max(0.0, seconds)
             )
-            return self._generation if self._in_service else None
+            return self._generation if self._serves() else None
 
     def call(self, method: str, path: str, *, seconds: float, **more: Any) -> Answer:
         """Ask the present server; its answer, whatever the status.
 
         Raises:
-            ServiceUnavailable: none came within `seconds`.
+            ServiceUnavailable: none came within `seconds` (fact `timed_out`), or the server is gone
+                or answered no HTTP (fact `broke_off`; `reached`: it may have begun with the call).
         """
+        generation = self._generation
         try:
             answer = self._http.request(method, self._url + path, timeout=seconds, **more)
         except httpx.TimeoutException as problem:
@@ -156,7 +166,12 @@ class ModelServer:
             ) from problem
         except (httpx.HTTPError, RuntimeError) as problem:
             # RuntimeError: the client was closed meanwhile, the platform is going down.
-            raise ServiceUnavailable(f"the model server broke off: {problem}") from problem
+            self._suspect(generation)
+            raise ServiceUnavailable(
+                f"the model server broke off: {problem}",
+                broke_off=True,
+                reached=not isinstance(problem, httpx.ConnectError),
+            ) from problem
         return Answer(answer.status_code, answer.content, dict(answer.headers))
 
     def tick(self) -> None:
@@ -208,6 +223,10 @@ class ModelServer:
     def _ping(self) -> None:
         healthy = self._healthy()
         settings = self._settings
+        if healthy:
+            with self._changed:
+                self._suspected = False
+                self._changed.notify_all()
         self._failed_pings = 0 if healthy else self._failed_pings + 1
         if healthy and not self._in_service:
             self._set_in_service(value=True)
@@ -234,15 +253,27 @@ class ModelServer:
         if self._running is not None:
             self._running.kill()
             self._running = None
+        self._problem = f"{why}; its log is {self._log}"
         pause = self._settings.least_pause_seconds * 2.0 ** min(self._failed_starts, 30)
         pause = min(pause, self._settings.most_pause_seconds)
         self._failed_starts += 1
         self._next_start = now + pause
         logger.warning("model server: %s; started again in %.1f s; see %s", why, pause, self._log)
 
+    def _suspect(self, generation: int) -> None:
+        """Take a server that broke off a call for gone until it answers the next ping."""
+        with self._changed:
+            if generation == self._generation:
+                self._suspected = True
+                self._next_ping = 0.0
+
+    def _serves(self) -> bool:
+        return self._in_service and not self._suspected
+
     def _set_in_service(self, *, value: bool) -> None:
         with self._changed:
             self._in_service = value
+            self._suspected = False
             self._changed.notify_all()
 
 

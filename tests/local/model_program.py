@@ -70,6 +70,9 @@ class Handler(BaseHTTPRequestHandler):
             self.reply(404)
         elif act == "die":
             os._exit(1)
+        elif act == "rubbish":
+            self.wfile.write(b"this is no HTTP\r\n\r\n")
+            self.close_connection = True
         elif act == "sicken":
             state["healthy"] = False
             self.reply(200)
@@ -82,6 +85,8 @@ class Handler(BaseHTTPRequestHandler):
         elif act == "answer":
             self.reply(given["status"], given["document"], given.get("headers", {}))
         else:
+            if say := given.get("say"):
+                print(say.upper(), flush=True)
             time.sleep(given.get("seconds", 0))
             with lock:
                 # Others load and unload meanwhile: a dict must not change while it is walked.

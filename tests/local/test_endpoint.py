@@ -1,8 +1,11 @@
 """The platform's half of the multi-model contract, against a server that keeps the other half."""
 
 import json
+import os
+import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
@@ -14,6 +17,8 @@ from atelier.contracts.errors import (
     ServiceUnavailable,
     Throttled,
 )
+from infra.local.model_disk import ModelDisk
+from tests.local.disks import small_disk
 from tests.local.endpoint_bench import QUICK_SERVER, EndpointBench, ask, ask_in_the_end, wait
 
 
@@ -145,11 +150,119 @@ def test_a_dead_server_is_started_again_and_its_models_are_loaded_when_asked_for
     endpoints.publish("a.tar.gz", "a")
     host = endpoints.host()
     ask(host, "a.tar.gz")
-    with pytest.raises(ServiceUnavailable):
-        ask(host, "a.tar.gz", act="die")
-    wait(lambda: host.state().restarts == 1)
+    os.kill(host.pid(), signal.SIGKILL)
     assert ask(host, "a.tar.gz")["model"] == "a"
+    assert host.state().restarts == 1
     assert endpoints.log() == ["START", "LOAD a", "START", "LOAD a"]
+
+
+def test_an_invocation_whose_server_is_killed_in_the_middle_is_answered_by_the_next(
+    endpoints: EndpointBench,
+):
+    endpoints.publish("a.tar.gz", "a")
+    host = endpoints.host()
+    ask(host, "a.tar.gz")
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(ask, host, "a.tar.gz", seconds=0.5, say="invoked")
+        wait(lambda: "INVOKED" in endpoints.log())
+        os.kill(host.pid(), signal.SIGKILL)
+        assert asked.result()["model"] == "a"
+    assert host.state().restarts == 1
+
+
+def test_an_invocation_that_ends_every_server_is_repeated_once(endpoints: EndpointBench):
+    endpoints.publish("a.tar.gz", "a")
+    host = endpoints.host()
+    with pytest.raises(ServiceUnavailable, match="broke off"):
+        ask(host, "a.tar.gz", act="die")
+    assert ask(host, "a.tar.gz")["model"] == "a"
+    assert endpoints.log().count("LOAD a") == 3
+
+
+def test_a_model_whose_server_is_killed_while_it_loads_is_loaded_by_the_next(
+    endpoints: EndpointBench,
+):
+    endpoints.publish("a.tar.gz", "slow a")
+    host = endpoints.host()
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(ask, host, "a.tar.gz")
+        wait(lambda: "LOAD slow a" in endpoints.log())
+        os.kill(host.pid(), signal.SIGKILL)
+        assert asked.result()["model"] == "slow a"
+    assert endpoints.log() == ["START", "LOAD slow a"] * 2
+
+
+def test_a_server_that_hangs_is_started_again_and_its_invocation_answered(
+    endpoints: EndpointBench,
+):
+    endpoints.publish("a.tar.gz", "a")
+    host = endpoints.host(server=replace(QUICK_SERVER, ping_seconds=0.2))
+    ask(host, "a.tar.gz")
+    os.kill(host.pid(), signal.SIGSTOP)
+    assert ask(host, "a.tar.gz")["model"] == "a"
+    assert host.state().restarts == 1
+
+
+def test_a_server_that_answers_rubbish_is_unavailable_and_stays_when_it_is_well(
+    endpoints: EndpointBench,
+):
+    endpoints.publish("a.tar.gz", "a")
+    host = endpoints.host()
+    with pytest.raises(ServiceUnavailable, match="broke off"):
+        ask(host, "a.tar.gz", act="rubbish")
+    assert ask(host, "a.tar.gz")["model"] == "a"
+    assert host.state().restarts == 0
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        ["a list"],
+        {"message": 7, "do": [], "facts": "none"},
+        {"message": "m", "facts": {"self": 1, "message": 2, "do": 3, "x": 4}},
+    ],
+    ids=repr,
+)
+def test_an_error_document_that_is_rubbish_is_an_error_all_the_same(
+    endpoints: EndpointBench, document
+):
+    endpoints.publish("a.tar.gz")
+    with pytest.raises(InvalidRequest):
+        ask(endpoints.host(), "a.tar.gz", act="answer", status=400, document=document)
+
+
+def test_a_server_that_never_starts_is_unavailable_with_the_reason(endpoints: EndpointBench):
+    endpoints.publish("a.tar.gz")
+    host = endpoints.idle_host(rooms="rubbish", start_wait_seconds=0.5)
+    wait(lambda: host.tick() or host.state().restarts > 1)
+    with pytest.raises(ServiceUnavailable, match="exit code 1; its log is"):
+        ask(host, "a.tar.gz")
+    host.close()
+
+
+def test_files_that_were_damaged_on_the_endpoints_disk_are_unpacked_again(
+    endpoints: EndpointBench,
+):
+    endpoints.publish("a.tar.gz", "a")
+    host = endpoints.host()
+    ask(host, "a.tar.gz")
+    [card] = endpoints.folder.rglob("adapter.json")
+    card.write_text("rejected since it was cut short")
+    os.kill(host.pid(), signal.SIGKILL)
+    assert ask(host, "a.tar.gz")["model"] == "a"
+    assert card.read_text() == "a"
+
+
+def test_a_disk_that_fills_up_while_an_artifact_is_unpacked_delays_it(
+    endpoints: EndpointBench, tmp_path, objects
+):
+    endpoints.publish("a.tar.gz", "a", size=50_000)
+    disk = ModelDisk(tmp_path / "models", objects=objects, max_bytes=10**6)
+    with small_disk(20_000), pytest.raises(ServiceUnavailable, match="cannot be unpacked"):
+        disk.fetch("a.tar.gz", in_use=lambda _: False)
+    assert list((tmp_path / "models").iterdir()) == []
+    folder = disk.fetch("a.tar.gz", in_use=lambda _: False)
+    assert (folder / "adapter.safetensors").stat().st_size == 50_000
 
 
 def test_a_server_that_stops_answering_pings_is_started_again(endpoints: EndpointBench):
@@ -223,7 +336,7 @@ def test_a_model_that_the_container_refuses_to_load_is_refused_in_its_words(
 ):
     endpoints.publish("a.tar.gz", "to be rejected")
     host = endpoints.host()
-    with pytest.raises(InvalidRequest, match="wrong base"):
+    with pytest.raises(AdapterRejected, match="wrong base"):
         ask(host, "a.tar.gz")
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import logging
-import resource
 import sqlite3
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -25,18 +23,8 @@ from infra.local.home import (
 )
 from infra.local.platform import LocalPlatform, LocalSettings
 from infra.local.time_mark import MARK_FILE, TimeMark, read_mark, steady_clock
+from tests.local.disks import small_disk
 from workflows.engine.engine import StorageError
-
-
-@contextmanager
-def small_disk(file_bytes: int) -> Iterator[None]:
-    """No file of this process can grow beyond so many bytes: a disk that fills up."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_the_secret_is_made_once_and_readable_by_its_owner_alone(tmp_path):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import resource
-
 import pytest
 
 from atelier.contracts.errors import ServiceUnavailable
 from infra.local.notifications import LoggedNotifications, read_notifications
 from tests.contracts.people import notification, request_record
+from tests.local.disks import small_disk
 
 READY = notification(request_record())
 FAILED = notification(request_record("43"), "onboarding.failed")
@@ -54,13 +53,8 @@ def test_a_disk_that_fills_up_in_mid_line_leaves_no_half_line(path):
     port = LoggedNotifications(path)
     port.deliver(READY)
     whole = path.read_bytes()
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) + 40, limits[1]))
-    try:
-        with pytest.raises(ServiceUnavailable, match="cannot be written"):
-            port.deliver(FAILED)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with small_disk(len(whole) + 40), pytest.raises(ServiceUnavailable, match="cannot be written"):
+        port.deliver(FAILED)
     assert path.read_bytes() == whole
     port.deliver(FAILED)
     assert list(read_notifications(path)) == [READY, FAILED]
