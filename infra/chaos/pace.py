@@ -30,7 +30,8 @@ class Pace:
     drawn: int = 8
 
 
-_LITTLE_ROOM = {"ATELIER_SERVE_HOST_MEBIBYTES": "1", "ATELIER_SERVE_SLOTS": "2"}
+_LITTLE_ROOM = {"ATELIER_SERVE_HOST_MEBIBYTES": "6", "ATELIER_SERVE_SLOTS": "2"}
+"""Room for a few real adapters: drawing with more makes the server answer 507."""
 
 PACES: Mapping[Program, Pace] = {
     Program.REAL: Pace(

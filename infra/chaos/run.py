@@ -10,7 +10,7 @@ from atelier.contracts.clock import Clock
 from infra.chaos.people import drawn_photos
 from infra.chaos.plan import Plan, owners_of_poison
 from infra.chaos.report import Report, report_of
-from infra.chaos.runner import Runner
+from infra.chaos.runner import Ran, Runner
 from infra.doctor import examine
 from infra.local.evidence import collect, platform_now
 
@@ -26,11 +26,15 @@ def run_plan(
     """Run a plan in a folder, examine what is left, and write `report.json` beside it."""
     ran = Runner(plan, folder, clock=clock, say=say, photos=photos).run()
     say("nothing runs any more; what is left is examined")
-    report = report_of(
-        plan, ran, folder, disagreements=list(_disagreements(folder / "home", plan, clock))
-    )
+    report = judge(plan, ran, folder, clock=clock)
     (folder / "report.json").write_text(json.dumps(report.to_dict(), indent=2) + "\n")
     return report
+
+
+def judge(plan: Plan, ran: Ran, folder: Path, *, clock: Clock) -> Report:
+    """Return the report on a run whose platform is no more, the doctor's findings included."""
+    disagreements = list(_disagreements(folder / "home", plan, clock))
+    return report_of(plan, ran, folder, disagreements=disagreements)
 
 
 def _disagreements(home: Path, plan: Plan, clock: Clock) -> Iterator[str]:

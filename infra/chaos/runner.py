@@ -37,6 +37,7 @@ WATCH_SECONDS = 0.4
 START_SECONDS = 60.0
 STOP_SECONDS = 45.0
 DRAWING_THREADS = 3
+DRAWING_SECONDS = 75.0
 MOST_LIVES_BEYOND = 20
 ENDED = frozenset({"ready", "failed", "cancelled", "erased"})
 
@@ -407,7 +408,9 @@ class Runner:
             "seed": wish.number,
         }
         try:
-            _, drawn = api.ask("POST", f"/v1/models/{wish.model}/images", body)
+            _, drawn = api.ask(
+                "POST", f"/v1/models/{wish.model}/images", body, patience_seconds=DRAWING_SECONDS
+            )
         except (Refused, NoAnswer) as problem:
             self._findings.append(f"drawing with {wish.model} of {wish.user}: {problem}")
             return False
