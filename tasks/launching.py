@@ -11,13 +11,14 @@ whoever created it.
 from __future__ import annotations
 
 import itertools
+import logging
 import math
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum
 from typing import Any
 
-from atelier.contracts import container, ids
+from atelier.contracts import container, ids, logs
 from atelier.contracts.base_models import preset
 from atelier.contracts.errors import (
     BrokenError,
@@ -39,6 +40,8 @@ from tasks.manifests import Sealed
 from tasks.planning import PlannedJob, slower, wait_for
 from tasks.ports import Ports, TrainingJob
 from tasks.training_job import training_job
+
+log = logging.getLogger(__name__)
 
 MAX_THROTTLES = 6
 """So often in a row a launch is tried anew before the round looks at the rest of its work."""
@@ -135,6 +138,9 @@ def finish_batch(batch: Batch, *, pace: Pace, ports: Ports) -> Outcome:
         ports.ledger.move_batch(batch.batch, to=BatchState.RELEASED)
         return Outcome.RELEASED
     _hand_over(batch.batch, sealed.manifest, existing, ports=ports)
+    for record in members:
+        with logs.about(request=record.request, job=sealed.manifest.job):
+            log.info("launched, %d in the job", len(members))
     ports.ledger.move_batch(batch.batch, to=BatchState.LAUNCHED)
     return Outcome.LAUNCHED
 
@@ -333,6 +339,8 @@ def _hand_over_one(
 def _tell(members: tuple[RequestRecord, ...], sentence: str, *, ports: Ports) -> None:
     for record in members:
         if record.waiting_for != sentence:
+            with logs.about(request=record.request):
+                log.info("held: %s", sentence)
             ports.ledger.annotate(record.request, attempt=record.attempt, waiting_for=sentence)
 
 
