@@ -200,3 +200,12 @@ def test_a_store_that_was_closed_says_so(path):
     store.close()
     with pytest.raises(StorageUnavailable, match="was closed"):
         store.find("arn:one")
+
+
+def test_a_file_that_is_up_to_date_is_opened_while_another_process_writes(path):
+    with closing(SqliteHistoryStore(path)) as store:
+        store.commit(entries())
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with closing(SqliteHistoryStore(path, busy_seconds=0.05)) as store:
+            assert len(store.journal("arn:one")) == 3

@@ -78,3 +78,14 @@ def test_what_does_not_exist_cannot_be_stopped(world):
         world.engine.stop_execution("arn:aws:states:local:000000000000:execution:machine:none")
     with pytest.raises(InvalidArn):
         world.engine.stop_execution("none")
+
+
+def test_a_runner_that_cannot_cancel_keeps_nothing_from_ending(world):
+    def stuck(_call_id):
+        raise RuntimeError("stuck")
+
+    world.functions.answers("work", None)
+    world.functions.cancel = stuck
+    arn = world.start({"Work": task()})
+    world.engine.stop_execution(arn)
+    assert world.status(arn) == "ABORTED"

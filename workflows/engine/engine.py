@@ -9,14 +9,20 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final, Generic, TypeVar
+from typing import Final
 
 from atelier.contracts.clock import Clock
+from workflows.engine.calls import (
+    PAGE_LIMIT,
+    Page,
+    StartedExecution,
+    check_page_size,
+    check_told,
+    json_text,
+    position,
+)
 from workflows.engine.errors import (
-    CAUSE_LIMIT_CHARACTERS,
-    ERROR_LIMIT_CHARACTERS,
     DoesNotExist,
     EngineError,
     ExecutionAlreadyExists,
@@ -49,7 +55,11 @@ from workflows.engine.happenings import (
 )
 from workflows.engine.history import HistoryEvent
 from workflows.engine.host import Host, Recovery
-from workflows.engine.jsontext import DATA_LIMIT_BYTES, Json, canonical, decode, encode, size_bytes
+from workflows.engine.jsontext import (
+    Json,
+    canonical,
+    decode,
+)
 from workflows.engine.lambda_tasks import (
     Report,
     TaskCall,
@@ -115,28 +125,10 @@ __all__ = [
 ]
 
 _log: Final = logging.getLogger(__name__)
-_T = TypeVar("_T")
 
-PAGE_LIMIT: Final = 1_000
 _LONGEST_NAP_SECONDS: Final = 0.5
 _SHORTEST_PAUSE_SECONDS: Final = 0.05
 _LONGEST_PAUSE_SECONDS: Final = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Page(Generic[_T]):
-    """A part of a list; `next_token` asks for the part behind it, None ends the list."""
-
-    items: tuple[_T, ...]
-    next_token: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class StartedExecution:
-    """What StartExecution returns."""
-
-    arn: str
-    start_date: datetime
 
 
 class Engine:
@@ -239,7 +231,7 @@ class Engine:
             InvalidExecutionInput: the input is no JSON, or too large.
             ExecutionAlreadyExists: the name was used, for another input or a while ago.
         """
-        text = _text(input, InvalidExecutionInput, "State Machine Execution Input")
+        text = json_text(input, InvalidExecutionInput, "State Machine Execution Input")
         with self._lock:
             registered = self._registry.find(machine)
             arn = self._registry.execution_arn(registered, name)
@@ -298,7 +290,7 @@ class Engine:
             ExecutionDoesNotExist: there is no such execution.
             ValidationError: error or cause is too long.
         """
-        _check_told(error, cause)
+        check_told(error, cause)
         with self._lock:
             self._host.ensure_open(self.describe_execution(execution_arn))
             self._host.fold([(execution_arn, Stopped(error, cause))])
@@ -340,11 +332,10 @@ class Engine:
             InvalidToken: `next_token` comes from elsewhere.
             ValidationError: there is no such status, or `max_results` is outside 1…1000.
         """
-        if not 0 < max_results <= PAGE_LIMIT:
-            raise ValidationError(f"max_results is 1 to {PAGE_LIMIT}, not {max_results}")
+        check_page_size(max_results)
         if status is not None and status not in ExecutionStatus.__members__:
             raise ValidationError(f"status is one of {', '.join(ExecutionStatus)}, not {status!r}")
-        skip = _position(next_token, 0)
+        skip = position(next_token, 0)
         machine_arn = None if machine is None else self._registry.find(machine).arn
         wanted = None if status is None else ExecutionStatus(status)
         found = self._store.executions(machine_arn, status=wanted, skip=skip, limit=max_results + 1)
@@ -366,10 +357,9 @@ class Engine:
             InvalidToken: `next_token` comes from elsewhere.
             ValidationError: `max_results` is outside 1…1000.
         """
-        if not 0 < max_results <= PAGE_LIMIT:
-            raise ValidationError(f"max_results is 1 to {PAGE_LIMIT}, not {max_results}")
+        check_page_size(max_results)
         self.describe_execution(execution_arn)
-        beyond = _position(next_token, 2**31 if reverse else 0)
+        beyond = position(next_token, 2**31 if reverse else 0)
         found = self._store.events(
             execution_arn, beyond=beyond, limit=max_results + 1, reverse=reverse
         )
@@ -388,7 +378,7 @@ class Engine:
             TaskDoesNotExist: the token's execution is not known here.
             TaskTimedOut: the attempt is over.
         """
-        value = decode(_text(output, InvalidOutput, "Output"))
+        value = decode(json_text(output, InvalidOutput, "Output"))
         with self._lock:
             execution_arn, attempt = self._awaited(token)
             self._host.fold([(execution_arn, CallbackSucceeded(attempt, value))])
@@ -404,7 +394,7 @@ class Engine:
             TaskTimedOut: the attempt is over.
             ValidationError: error or cause is too long.
         """
-        _check_told(error, cause)
+        check_told(error, cause)
         with self._lock:
             execution_arn, attempt = self._awaited(token)
             self._host.fold([(execution_arn, CallbackFailed(attempt, error, cause))])
@@ -531,39 +521,3 @@ class Engine:
         )
         machine = self._registry.parsed(record.definition)
         return Execution(facts, machine, token_key=self._token_key)
-
-
-def _text(value: Json, refusal: type[InvalidRequest], what: str) -> str:
-    """Return a caller's value as JSON; refuse it when it is none, or too large."""
-    try:
-        text = encode(value)
-        decode(text)
-    except (ValueError, TypeError, RecursionError) as error:
-        raise refusal(f"Invalid {what}: {error}") from None
-    if size_bytes(text) > DATA_LIMIT_BYTES:
-        raise refusal(
-            f"Invalid {what}: it has {size_bytes(text)} bytes; at most {DATA_LIMIT_BYTES} are taken"
-        )
-    return text
-
-
-def _position(token: str | None, start: int) -> int:
-    if token is None:
-        return start
-    if not token.isdecimal():
-        raise InvalidToken(f"Invalid Token: {token!r} was not handed out with a page")
-    return int(token)
-
-
-def _check_told(error: str | None, cause: str | None) -> None:
-    told: tuple[tuple[str, str | None, int], ...] = (
-        ("error", error, ERROR_LIMIT_CHARACTERS),
-        ("cause", cause, CAUSE_LIMIT_CHARACTERS),
-    )
-    for name, text, limit in told:
-        if text is None:
-            continue
-        if len(text) > limit:
-            raise ValidationError(f"{name} has {len(text)} characters; at most {limit} are taken")
-        if text.encode(errors="replace").decode() != text:
-            raise ValidationError(f"{name} holds half a character, which UTF-8 cannot carry")

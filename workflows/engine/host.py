@@ -10,8 +10,6 @@ again from their journals, but tasks that run in this process are not issued twi
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import logging
 import queue
 import threading
@@ -22,6 +20,7 @@ from datetime import datetime
 from typing import Final
 
 from atelier.contracts.clock import Clock
+from workflows.engine.alarms import Alarms
 from workflows.engine.errors import (
     RUNTIME,
     ExecutionNotRedrivable,
@@ -130,9 +129,7 @@ class Host:
         self._batch = batch
         self._live: dict[str, _Live] = {}
         self._forgotten: set[str] = set()
-        self._timers: list[tuple[datetime, int, str, int]] = []
-        self._set_timers: set[tuple[str, int]] = set()
-        self._timer_order = itertools.count()
+        self._alarms = Alarms()
         self._begun: dict[str, set[int]] = {}
         self._inbox: queue.SimpleQueue[tuple[str, Happening]] = queue.SimpleQueue()
         self._kept: deque[tuple[str, Happening]] = deque()
@@ -208,7 +205,7 @@ class Host:
         self._kept.extendleft(reversed(batch))
         for execution_arn, happening in batch:
             if isinstance(happening, TimerFired):
-                self._set_timers.add((execution_arn, happening.timer))
+                self._alarms.hold(execution_arn, happening.timer)
 
     def _take_batch(self) -> list[tuple[str, Happening]]:
         """Take what was kept, then the inbox, then the timers that are due."""
@@ -217,34 +214,27 @@ class Host:
             execution_arn, happening = self._kept.popleft()
             batch.append((execution_arn, happening))
             if isinstance(happening, TimerFired):
-                self._set_timers.discard((execution_arn, happening.timer))
+                self._alarms.release(execution_arn, happening.timer)
         while len(batch) < self._batch:
             try:
                 batch.append(self._inbox.get_nowait())
             except queue.Empty:
                 break
         now = self._clock.now()
-        while self._timers and self._timers[0][0] <= now and len(batch) < self._batch:
-            execution_arn, timer = self._pop_timer()
+        while len(batch) < self._batch and (due := self._alarms.take(now)) is not None:
+            execution_arn, timer = due
             batch.append((execution_arn, TimerFired(timer)))
         return batch
 
-    def _pop_timer(self) -> tuple[str, int]:
-        _, _, execution_arn, timer = heapq.heappop(self._timers)
-        self._set_timers.discard((execution_arn, timer))
-        return execution_arn, timer
-
     def next_due(self) -> datetime | None:
         """Return when the next timer is due that somebody waits for."""
-        while self._timers:
-            due, _, execution_arn, timer = self._timers[0]
-            live = self._live.get(execution_arn)
-            if live is None and execution_arn in self._forgotten:
-                return due
-            if live is not None and live.execution.awaits_timer(timer):
-                return due
-            self._pop_timer()
-        return None
+        return self._alarms.next_due(self._awaits_timer)
+
+    def _awaits_timer(self, execution_arn: str, timer: int) -> bool:
+        live = self._live.get(execution_arn)
+        if live is None:
+            return execution_arn in self._forgotten
+        return live.execution.awaits_timer(timer)
 
     # --- folding -------------------------------------------------------------------------------
 
@@ -346,19 +336,12 @@ class Host:
     def _perform(self, execution_arn: str, effects: Sequence[Effect]) -> None:
         for effect in effects:
             if isinstance(effect, SetTimer):
-                self._set_timer(execution_arn, effect)
+                self._alarms.set(execution_arn, effect.timer, effect.due)
+                self.wake.set()
             elif isinstance(effect, StartTask):
                 self._start_task(execution_arn, effect)
             elif isinstance(effect, CancelTask):
-                self._tasks.cancel(f"{execution_arn}#{effect.attempt}")
-
-    def _set_timer(self, execution_arn: str, effect: SetTimer) -> None:
-        key = (execution_arn, effect.timer)
-        if key not in self._set_timers:
-            self._set_timers.add(key)
-            order = next(self._timer_order)
-            heapq.heappush(self._timers, (effect.due, order, execution_arn, effect.timer))
-            self.wake.set()
+                self._cancel_task(f"{execution_arn}#{effect.attempt}")
 
     def _start_task(self, execution_arn: str, begun: StartTask) -> None:
         begun_here = self._begun.setdefault(execution_arn, set())
@@ -382,6 +365,12 @@ class Host:
         except Exception as error:  # noqa: BLE001 - a function that does not start fails alone
             _log.exception("%s could not be started", call.function)
             report(TaskFailure("Lambda.Unknown", f"{type(error).__name__}: {error}"))
+
+    def _cancel_task(self, call_id: str) -> None:
+        try:
+            self._tasks.cancel(call_id)
+        except Exception:  # noqa: BLE001 - a courtesy; its outcome counts no more
+            _log.exception("%s could not be cancelled", call_id)
 
     # --- from the journal to memory ------------------------------------------------------------
 

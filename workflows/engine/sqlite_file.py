@@ -92,10 +92,13 @@ class SqliteFile:
         self._writer.close()
 
     def _migrate(self, schema: Sequence[str]) -> None:
+        # A file that is up to date is not written to: whoever only reads disturbs nobody.
         with self._writer.use() as sql:
             sql.execute("PRAGMA journal_mode = WAL")
+            if _version(sql) == len(schema):
+                return
         with self.write() as sql:
-            version = int(sql.execute("PRAGMA user_version").fetchone()[0])
+            version = _version(sql)
             if version > len(schema):
                 raise StorageBroken(
                     f"{self._path} has schema version {version}, and this version knows up to "
@@ -105,6 +108,11 @@ class SqliteFile:
                 for statement in script.split(";"):
                     sql.execute(statement)
             sql.execute(f"PRAGMA user_version = {len(schema)}")
+
+
+def _version(sql: sqlite3.Connection) -> int:
+    version: int = sql.execute("PRAGMA user_version").fetchone()[0]
+    return version
 
 
 class _Connection:

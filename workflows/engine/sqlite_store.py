@@ -86,14 +86,7 @@ class SqliteHistoryStore:
         connect: Connect = connect,
     ) -> None:
         self._file = SqliteFile(path, schema=_SCHEMA, busy_seconds=busy_seconds, connect=connect)
-        with self._file.write() as sql:
-            sql.execute(
-                "INSERT OR IGNORE INTO settings VALUES ('token_key', ?)",
-                (secrets.token_bytes(32),),
-            )
-        [(self._token_key,)] = self._file.rows(
-            "SELECT value FROM settings WHERE name = 'token_key'"
-        )
+        self._token_key = self._find_token_key() or self._make_token_key()
 
     def close(self) -> None:
         """Close the file; the store is of no use afterwards."""
@@ -101,8 +94,17 @@ class SqliteHistoryStore:
 
     def token_key(self) -> bytes:
         """Return the secret that was made with the file."""
-        key: bytes = self._token_key
-        return key
+        return self._token_key
+
+    def _find_token_key(self) -> bytes | None:
+        found = self._file.rows("SELECT value FROM settings WHERE name = 'token_key'")
+        return found[0][0] if found else None
+
+    def _make_token_key(self) -> bytes:
+        key = secrets.token_bytes(32)
+        with self._file.write() as sql:
+            sql.execute("INSERT OR IGNORE INTO settings VALUES ('token_key', ?)", (key,))
+        return self._find_token_key() or key
 
     def commit(self, entries: Sequence[JournalEntry]) -> None:
         """Store the entries in one transaction."""
