@@ -25,7 +25,7 @@ from tasks.ports import TaskSettings
 
 BELIEVED_SHARE = 0.3
 """From this share of its steps on, a host's own speed is all that counts."""
-MOST_LOOKS = 10_000
+MOST_LOOKS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +96,8 @@ def forecast(
     launched = _launched(record) or _turn(record, ahead, settings=settings, now=now)
     if launched is None:
         return Forecast(None, None, None, None, 0)
-    done, measured = _done(record, progress, durations, launched, now=now, company=company)
-    found = found_at(record, done, launched, settings=settings, now=now)
+    speaks, done, measured = _done(record, progress, durations, launched, now=now, company=company)
+    found = found_at(record, done, launched, speaks=speaks, settings=settings, now=now)
     ready = found + _seconds(publishing.seconds)
     return Forecast(launched, done, found, ready, min(measured, publishing.measured))
 
@@ -131,34 +131,35 @@ def _done(
     *,
     now: datetime,
     company: int,
-) -> tuple[datetime, int]:
-    """Return when the host will be done, and how many measurements stand behind that."""
+) -> tuple[datetime, datetime, int]:
+    """Return when the host begins to tell its estimate, when it is done, and what was measured."""
     given = record.given
     start, training, sampling = (
         durations.expect(given, phase, company=company)
         for phase in (Phase.START, Phase.TRAINING, Phase.SAMPLING)
     )
     if progress is not None and progress.state is TrainingState.DONE:
-        return progress.entered.get(TrainingState.DONE.value, progress.updated_at), 1
+        return now, progress.entered.get(TrainingState.DONE.value, progress.updated_at), 1
     if progress is not None and progress.state is TrainingState.SAMPLING:
         passed = _since(progress, now=now)
         left = durations.remaining(given, Phase.SAMPLING, passed=passed, company=company)
-        return now + _seconds(left), sampling.measured
+        return now, now + _seconds(left), sampling.measured
     if progress is not None and progress.state is TrainingState.TRAINING:
         left = _training_left(progress, training.seconds, measured=training.measured, now=now)
         # The host measures itself: its word counts as one measurement.
         measured = max(min(training.measured, sampling.measured), 1)
-        return now + _seconds(left + sampling.seconds), measured
+        return now, now + _seconds(left + sampling.seconds), measured
     if progress is None and record.step and record.eta_seconds is not None:
         # A list shows what was synced last; the host's word has aged since.
-        return max(now, record.updated_at + _seconds(record.eta_seconds)), 1
+        return now, max(now, record.updated_at + _seconds(record.eta_seconds)), 1
     measured = min(start.measured, training.measured, sampling.measured)
     rest = training.seconds + sampling.seconds
     if launched > now:
-        return launched + _seconds(start.seconds + rest), measured
-    passed = (now - launched).total_seconds()
-    left = durations.remaining(given, Phase.START, passed=passed)
-    return now + _seconds(left + rest), measured
+        begins = launched + _seconds(start.seconds)
+    else:
+        passed = (now - launched).total_seconds()
+        begins = now + _seconds(durations.remaining(given, Phase.START, passed=passed))
+    return begins, begins + _seconds(rest), measured
 
 
 def _training_left(
@@ -188,12 +189,14 @@ def found_at(
     done: datetime,
     launched: datetime,
     *,
+    speaks: datetime,
     settings: TaskSettings,
     now: datetime,
 ) -> datetime:
     """Return the first look at or after `done`: each look's wait follows what it will be told.
 
-    A look that is late is expected at once.
+    Before `speaks` the host says nothing of its end, and the look goes by the table. A look that is
+    late is expected at once.
     """
     look, turn = record.look_at, record.looks
     if look is None:
@@ -204,7 +207,7 @@ def found_at(
         if look >= done:
             return look
         turn += 1
-        eta = (done - look).total_seconds()
+        eta = (done - look).total_seconds() if look >= speaks else None
         look += _seconds(wait_for(record, eta_seconds=eta, turn=turn, now=look, settings=settings))
     return look
 
