@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -73,7 +74,12 @@ def used_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def home(used_home: Path, tmp_path: Path) -> Path:
     """A copy of it, to be broken."""
-    return Path(shutil.copytree(used_home, tmp_path / "home", symlinks=True))
+    copied = Path(shutil.copytree(used_home, tmp_path / "home", symlinks=True))
+    for file in copied.rglob("*.sqlite3"):
+        # As a platform's process leaves it when it ends: nothing is in the log any more.
+        with closing(sqlite3.connect(file)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return copied
 
 
 @pytest.fixture(scope="session")
