@@ -60,7 +60,7 @@ TIME_WIDTH: Final = 12
 MOST_BAR: Final = 28
 LEAST_BAR: Final = 8
 MOST_IMAGES: Final = 6
-MOST_NOTES: Final = 3
+MOST_PHOTOS: Final = 4
 TENTHS: Final = 10
 
 
@@ -294,16 +294,22 @@ def _photos(onboarding: Document | None) -> list[str]:
     photos = onboarding.get("photos") if onboarding else None
     if not photos:
         return []
-    lines, left_out = [], photos["left_out"]
+    left_out, lines = _each(photos["left_out"], "that cannot be used"), []
     if left_out:
-        whys = "; ".join(f"{name}: {why}" for name, why in left_out.items())
-        offered = counted(photos["used"] + len(left_out), "photo")
-        lines.append(f"{photos['used']} of {offered} used; {whys}")
-    notes = [f"{name}: {note}" for name, note in photos.get("notes", {}).items()]
-    lines += notes[:MOST_NOTES]
-    if (more := len(notes) - MOST_NOTES) > 0:
-        lines.append(f"and {counted(more, 'more photo')} that could be better")
-    return [*lines, *photos.get("advice", [])]
+        offered = counted(photos["used"] + len(photos["left_out"]), "photo")
+        used = f"{photos['used']} of {offered} used"
+        lines = [f"{used}; {left_out[0]}"] if len(left_out) == 1 else [used, *left_out]
+    notes = _each(photos.get("notes", {}), "that could be better")
+    return [*lines, *notes, *photos.get("advice", [])]
+
+
+def _each(told: Mapping[str, str], what: str) -> list[str]:
+    """Return a line for each of the first few photos, and one for the others."""
+    lines = [f"{name}: {words}" for name, words in told.items()]
+    more = len(lines) - MOST_PHOTOS
+    if more <= 1:
+        return lines
+    return [*lines[:MOST_PHOTOS], f"and {counted(more, 'more photo')} {what}"]
 
 
 def _images(onboarding: Document, saved: Mapping[str, str]) -> list[str]:

@@ -111,13 +111,24 @@ def test_photos_that_training_leaves_out_are_told_once():
 
 
 def test_photos_that_could_be_better_are_named_the_first_few_and_advice_follows():
-    notes = {f"{n}.jpg": "dark" for n in range(5)}
+    notes = {f"{n}.jpg": "dark" for n in range(6)}
     photos = {"used": 9, "left_out": {}, "notes": notes, "advice": ["take more"]}
     told = seen(onboarding(*TRAINING, photos=photos), after=9)
     assert "0.jpg: dark" in told
-    assert "3.jpg" not in told
+    assert "3.jpg: dark" in told
+    assert "4.jpg" not in told
     assert "and 2 more photos that could be better" in told
     assert "take more" in told
+
+
+def test_several_photos_that_are_left_out_have_a_line_each():
+    photos = {"used": 7, "left_out": {"a.jpg": "too dark", "b.jpg": "blurred"}}
+    told = changes(QUEUED, onboarding(*TRAINING, photos=photos), now=from_iso(START))
+    at = next(n for n, line in enumerate(told) if line.endswith("7 of 9 photos used"))
+    assert [line.split("  ")[-1].strip() for line in told[at + 1 : at + 3]] == [
+        "a.jpg: too dark",
+        "b.jpg: blurred",
+    ]
 
 
 @pytest.mark.parametrize("photos", [None, {"used": 9, "left_out": {}}])
