@@ -64,7 +64,11 @@ def check_url(url: object) -> Path:
     for path in (Path(os.path.normpath(url)), real):
         if any(path.is_relative_to(root) for root in FORBIDDEN_ROOTS):
             raise _bad_url(url, f"not below {', '.join(FORBIDDEN_ROOTS)}")
-    if not real.is_dir():
+    try:
+        there = real.is_dir()
+    except OSError as problem:  # A name too long for any disk.
+        raise _bad_url(url, "a folder that is there") from problem
+    if not there:
         raise _bad_url(url, "a folder that is there")
     return real
 

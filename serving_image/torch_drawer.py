@@ -14,6 +14,7 @@ from typing import cast
 
 import torch
 
+from atelier.contracts.archive import rejected
 from atelier.contracts.base_models import BaseModel, base_model, folder_digest
 from atelier.contracts.errors import ContractBroken
 from atelier.lora import adapter_file, sampling, slot_file
@@ -78,6 +79,12 @@ class TorchDrawer:
                 adapter_digest=card.file_digest,
                 max_rank=self._bank.rank,
             )
+        for name, found, said in (
+            ("rank", weights.rank, card.rank),
+            ("alpha", weights.alpha, card.alpha),
+        ):
+            if found != said:
+                raise rejected(f"adapter.json {name}", f"{found} in the weights", str(said))
         return StagedWeights(weights)
 
     def clear(self, slot: int) -> None:

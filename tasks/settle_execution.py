@@ -77,7 +77,7 @@ def stuck_sentence(record: RequestRecord, error: str) -> str:
 def _input(given: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the execution's input; EventBridge leaves a large one out."""
     try:
-        read = json.loads(given.get("input") or "{}")
-    except ValueError:
+        read = json.loads(str(given.get("input") or "{}"))
+    except (ValueError, RecursionError):
         return {}
     return read if isinstance(read, Mapping) else {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from atelier.contracts import ids
+from atelier.contracts import ids, keys
 from atelier.contracts.container import (
     MANIFEST_DIGEST_HYPERPARAMETER,
     MANIFEST_HYPERPARAMETER,
@@ -48,6 +48,12 @@ def read_assignment(ml: MlFolder, *, objects: Objects) -> Assignment:
     key, digest = (
         str(given[name]) for name in (MANIFEST_HYPERPARAMETER, MANIFEST_DIGEST_HYPERPARAMETER)
     )
+    try:
+        keys.check_key(key)
+    except ValueError as problem:
+        raise ContractBroken(
+            f"hyperparameters.json {MANIFEST_HYPERPARAMETER}: {problem}", where="$"
+        ) from problem
     body = objects.read(key, max_bytes=MAX_DOCUMENT_BYTES)
     if ids.digest_of(body) != digest:
         raise ContractBroken(

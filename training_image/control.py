@@ -55,7 +55,7 @@ class ControlChannel:
             # What an earlier run of this host has answered is done.
             self._answered = {_id(key) for key in self._objects.list(f"{folder}acks/")}
         for key in self._objects.list(f"{folder}messages/"):
-            if _id(key) not in self._answered and key.endswith(".json"):
+            if _id(key) not in self._answered and _is_message(key):
                 try:
                     message = self._read(key)
                 except ObjectMissing:
@@ -109,6 +109,11 @@ class ControlChannel:
         except AtelierError as problem:
             # The sender asks again or reads progress.json, which says the same.
             log.warning("acknowledgement %s cannot be written: %s", key, problem)
+
+
+def _is_message(key: str) -> bool:
+    """Return whether a key may be a message's: others could not even be acknowledged."""
+    return key.endswith(".json") and keys.is_segment(_id(key))
 
 
 def _id(key: str) -> str:

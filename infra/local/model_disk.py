@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from atelier.contracts import archive, keys
-from atelier.contracts.errors import NotFound, ObjectMissing, ServiceUnavailable
+from atelier.contracts.errors import ContractBroken, NotFound, ObjectMissing, ServiceUnavailable
 from tasks.ports import Objects
 
 
@@ -120,6 +120,12 @@ class ModelDisk:
             return self._objects.read(key, max_bytes=archive.MAX_ARCHIVE_BYTES)
         except (ValueError, ObjectMissing) as problem:
             raise missing from problem
+        except ContractBroken as problem:
+            raise archive.rejected(
+                "the archive",
+                f"{problem.facts.get('found', 'more')} bytes",
+                f"at most {archive.MAX_ARCHIVE_BYTES:,}",
+            ) from problem
 
     def _make_room(self, size: int, in_use: Callable[[str], bool]) -> None:
         with self._lock:

@@ -20,7 +20,7 @@ from random import Random
 from typing import Final
 
 from workflows.engine.errors import INTRINSIC_FAILURE, RUNTIME, StateFailure
-from workflows.engine.jsontext import MISSING, Json, canonical, decode, encode
+from workflows.engine.jsontext import MISSING, Json, canonical, decode, decode_from_outside, encode
 from workflows.engine.paths import Path, Scope, compile_path
 
 NESTING_LIMIT: Final = 10
@@ -56,7 +56,7 @@ class Call:
             values[0] = self.arguments[0].raw
         try:
             return _FUNCTIONS[self.function].compute(values, scope)
-        except (ValueError, TypeError, LookupError) as refusal:
+        except (ValueError, TypeError, LookupError, RecursionError) as refusal:
             raise StateFailure(
                 INTRINSIC_FAILURE,
                 f"The function '{self.text}' had the following error: {refusal}",
@@ -281,7 +281,7 @@ def _merge(values: Sequence[Json], _scope: Scope) -> dict[str, Json]:
 
 def _parse(values: Sequence[Json], _scope: Scope) -> Json:
     text = _text(values[0])
-    return decode(text) if text.strip() else None
+    return decode_from_outside(text) if text.strip() else None
 
 
 def _random_number(values: Sequence[Json], scope: Scope) -> int:

@@ -25,6 +25,10 @@ MISSING: Final = _Missing()
 DATA_LIMIT_BYTES: Final = 262_144
 """What one input, output or result may weigh (AWS: 256 KiB of UTF-8)."""
 
+DEPTH_LIMIT: Final = 200
+"""How deep data may nest that comes from outside: whatever walks it, and what a few states wrap
+around it, stays well within Python's own stack."""
+
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 _SORTED: Final = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=True
@@ -76,6 +80,27 @@ def decode(text: str) -> Json:
         return _DECODER.decode(text)
     except RecursionError:
         raise ValueError("the JSON is nested too deeply to be read") from None
+
+
+def decode_from_outside(text: str) -> Json:
+    """Read JSON as `decode` does, and refuse what nests deeper than data may when it comes in.
+
+    Raises:
+        ValueError: the text is no such JSON.
+    """
+    value = decode(text)
+    # Few brackets cannot nest deep; only other texts are looked through.
+    if text.count("[") + text.count("{") <= DEPTH_LIMIT:
+        return value
+    level = [value]
+    for _ in range(DEPTH_LIMIT + 1):
+        level = [item for item in level if isinstance(item, list | dict)]
+        if not level:
+            return value
+        level = [
+            inner for item in level for inner in (item.values() if isinstance(item, dict) else item)
+        ]
+    raise ValueError(f"the JSON is nested deeper than {DEPTH_LIMIT}")
 
 
 def copied(value: Json) -> Json:
