@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import hmac
 import json
+import logging
 import os
 import signal
 import socket
@@ -31,10 +32,13 @@ from app.local_books import add_endpoint_books
 from atelier.contracts import logs
 from atelier.contracts.clock import to_iso
 from atelier.contracts.errors import AtelierError
+from infra.local.chronicle import STARTED, STOPS
 from infra.local.home import refusal, write_whole
 from infra.local.platform import LocalPlatform, LocalSettings
 from infra.local.wire import build_wire
 from workflows.engine.engine import StorageError
+
+log = logging.getLogger(__name__)
 
 DEFAULT_PORT = 8700
 LOOPBACK = "127.0.0.1"
@@ -210,7 +214,9 @@ def run(home: Path, port: int, *, build: Callable[..., LocalPlatform]) -> int:
         key=mint(platform.secret, "default"),
         started_at=to_iso(platform.clock.now()),
     )
+    log.info(STARTED)
     stop.wait()
+    log.info(STOPS)
     for server in servers:
         server.stop()
     platform.stop()

@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from atelier.contracts import ids, keys
 from atelier.contracts.clock import from_iso
 from atelier.contracts.errors import NotFound
 from atelier.contracts.records import RequestRecord
-from atelier.contracts.status import Status
+from atelier.contracts.status import TERMINAL, Status
 from infra.local.job_record import JobRecord, Secondary
 from infra.local.job_store import JobStore
 from workflows.engine.engine import HistoryEvent, SqliteHistoryStore
@@ -27,6 +27,9 @@ from workflows.engine.engine import HistoryEvent, SqliteHistoryStore
 _ARN = "arn:aws:states:local:000000000000:execution:onboarding:{}"
 _JOB = re.compile(ids.JOB_PATTERN.pattern)
 _LOUD = frozenset({"WARNING", "ERROR", "CRITICAL"})
+STARTED, STOPS = "the platform started", "the platform stops"
+LIFE_WORDS = frozenset({STARTED, STOPS})
+"""What the platform logs of its own life; it concerns everybody who is under way."""
 EVENTS_READ = 1000
 MOST_LINES = 100_000
 """Of one log file; a longer one is told from its end."""
@@ -138,8 +141,9 @@ def _of_history(name: str, events: Sequence[HistoryEvent]) -> Iterator[Line]:
             state = str(details.get("name", ""))
             yield Line(at, "execution", f"enters {state}", main=False)
         elif kind.endswith("StateExited"):
-            words = f"leaves {details.get('name', '')}"
-            yield Line(at, "execution", words, main=False)
+            lost = details.get("name") == "SyncCheckpoints" and _lost(details)
+            words = "its training was lost, and begins again" if lost else f"leaves {state}"
+            yield Line(at, "execution", words, main=lost)
         elif kind == "ExecutionStarted":
             yield Line(at, "execution", f"{name} started", main=True)
         elif kind in ENDINGS:
@@ -147,6 +151,15 @@ def _of_history(name: str, events: Sequence[HistoryEvent]) -> Iterator[Line]:
         elif "Failed" in kind or "TimedOut" in kind:
             how = "timed out" if "TimedOut" in kind else "failed"
             yield Line(at, "execution", f"{state} {how}{_why(details)}", main=True)
+
+
+def _lost(details: Mapping[str, Any]) -> bool:
+    """Whether a look found the training lost: the machine branches on the same word."""
+    try:
+        output = json.loads(details.get("output", "null"))
+        return bool(output["training"]["state"] == "requeue")
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 def _why(details: Mapping[str, Any]) -> str:
@@ -203,10 +216,14 @@ def _of_logs(
                 requests.add(str(line.get("request_id", "")))
                 yield _logged(line, "model server", main=True)
     requests.discard("")
+    until = max(record.entered.values(), default=record.updated_at)
+    until = until if record.status in TERMINAL else datetime.max.replace(tzinfo=UTC)
     for path in sorted(home.glob("platform.log*"), reverse=True):
         for line in _json_lines(path):
             about = {line.get("request"), line.get("job"), line.get("execution")}
-            if about & named or line.get("request_id") in requests:
+            if line.get("message") in LIFE_WORDS and record.created_at <= _at(line) <= until:
+                yield _logged(line, "platform", main=True)
+            elif about & named or line.get("request_id") in requests:
                 yield _logged(line, "platform", main=line.get("level") in _LOUD)
 
 
@@ -229,7 +246,11 @@ def _logged(line: Mapping[str, Any], part: str, *, main: bool) -> Line:
     loud = line.get("level") in _LOUD
     if loud:
         words = f"{str(line['level']).lower()}: {words}"
-    return Line(from_iso(str(line["at"])), str(line.get("part", part)), words, main or loud)
+    return Line(_at(line), str(line.get("part", part)), words, main or loud)
+
+
+def _at(line: Mapping[str, Any]) -> datetime:
+    return from_iso(str(line["at"]))
 
 
 def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
@@ -244,5 +265,5 @@ def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
             line = json.loads(text)
         except ValueError:
             continue
-        if isinstance(line, dict) and ("at" in line or "created_at" in line):
+        if isinstance(line, dict) and {"at", "created_at"} & set(line):
             yield line

@@ -11,7 +11,7 @@ from atelier.contracts import keys
 from atelier.contracts.clock import to_iso
 from atelier.contracts.records import Failure, RequestRecord
 from atelier.contracts.status import Stamp, Status
-from infra.local.chronicle import Line, chronicle
+from infra.local.chronicle import STARTED, STOPS, Line, chronicle
 from tests.contracts.people import JOB, NOON, at, request_record
 
 READY = Stamp(1, Status.READY, JOB)
@@ -146,3 +146,17 @@ def test_whoever_was_told_is_told_of(tmp_path: Path) -> None:
         ),
     )
     assert words(chronicle(tmp_path, record), "notification") == ["told acme: onboarding.ready"]
+
+
+def test_a_platform_that_stopped_meanwhile_is_told_of_and_no_earlier_or_later_one(
+    tmp_path: Path,
+) -> None:
+    record = ready()
+    write(
+        tmp_path / "platform.log",
+        line(-9, STARTED, part="platform"),
+        line(5, STOPS, part="platform"),
+        line(9, STARTED, part="platform"),
+        line(99, STOPS, part="platform"),
+    )
+    assert words(chronicle(tmp_path, record), "platform") == [STOPS, STARTED]

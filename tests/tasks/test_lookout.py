@@ -1,0 +1,75 @@
+"""What outlooks read of a platform: the queue ahead, the jobs under way, the execution."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from atelier.contracts.durations import Measurement, Phase, Taken
+from atelier.contracts.errors import QuotaExceeded
+from tasks.lookout import Lookout
+from tests.fakes.world import World
+
+
+def sentence(world: World, request: str) -> str:
+    return Lookout(world.ports).of(world.read(request), None).sentence
+
+
+def test_who_waits_is_told_the_place_that_the_queue_gives(world: World) -> None:
+    first = world.queued("1", token="t-1")
+    world.clock.advance(1)
+    second = world.queued("2", token="t-2")
+    third = world.queued("3", token="t-3", priority=9)
+    assert sentence(world, third).startswith("It is next in the queue")
+    assert "place 2 of 3" in sentence(world, first)
+    assert "place 3 of 3" in sentence(world, second)
+
+
+def test_who_goes_ahead_is_told_by_tenant_and_never_by_name(world: World) -> None:
+    stranger = world.queued("1", token="t-1", tenant="acme")
+    world.queued("2", token="t-2")
+    mine = world.queued("3", token="t-3")
+    outlook = Lookout(world.ports).of(world.read(mine), None)
+    assert "ahead in the queue: 1 of this tenant, 1 of others" in outlook.details
+    assert stranger not in str(outlook)
+
+
+def test_a_full_quota_is_told_and_the_end_of_the_job_under_way_awaited(world: World) -> None:
+    running = world.launched("1")
+    world.jobs.refusals = [QuotaExceeded("1 of 1 instances are used", quota=1)] * 1000
+    waiting = world.queued("2", token="t-2")
+    world.dispatch()
+    outlook = Lookout(world.ports).of(world.read(waiting), None)
+    assert outlook.phase == "held"
+    assert outlook.expected_end_at is not None
+    first = Lookout(world.ports).of(world.read(running), None).expected_end_at
+    assert first is not None
+    assert outlook.expected_end_at > first - timedelta(seconds=5)
+
+
+def test_predictions_rest_on_what_was_measured(world: World) -> None:
+    request = world.launched()
+    by_table = Lookout(world.ports).of(world.read(request), None).expected_end_at
+    world.ledger.measure(
+        Measurement(
+            request="r1",
+            attempt=1,
+            base="tiny",
+            preset="nano",
+            at=world.clock.now(),
+            taken={phase: Taken(0.01) for phase in Phase},
+        )
+    )
+    measured = Lookout(world.ports).of(world.read(request), None).expected_end_at
+    assert by_table is not None
+    assert measured is not None
+    assert measured < by_table
+
+
+def test_only_a_close_look_reads_the_execution(world: World) -> None:
+    record = world.read(world.launched())
+    executions = world.executions
+    executions.start("onboarding", record.execution, {})
+    executions.finish("onboarding", record.execution, status="FAILED", error="KeyError")
+    lookout = Lookout(world.ports)
+    assert lookout.closely(record, None).phase == "failed in place"
+    assert lookout.of(record, None).phase == "launching"
