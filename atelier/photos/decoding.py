@@ -142,7 +142,7 @@ def _upright_rgb(image: Image.Image) -> Image.Image:
     image.load()
     turn = _orientation(image)
     profile = image.info.get("icc_profile")
-    small = _to_rgb(_reduced(image), profile)
+    small = _to_rgb(_reduced(_eight_bit(image)), profile)
     small.thumbnail((LONG_SIDE_PIXELS, LONG_SIDE_PIXELS), Image.Resampling.LANCZOS)
     # A new image from bare pixels: EXIF, XMP, ICC, comments and text have no way along.
     bare = Image.frombytes("RGB", small.size, small.tobytes())
@@ -166,22 +166,27 @@ def _orientation(image: Image.Image) -> int:
 def _reduced(image: Image.Image) -> Image.Image:
     """Return the image at twice what we keep or less, averaged, where its mode can be averaged.
 
-    It frees the large one: what follows makes several copies.
+    What follows makes several copies; they are of the small one.
     """
     factor = max(image.size) // (2 * LONG_SIDE_PIXELS)
     if factor < 2:
         return image
-    if image.mode not in {"L", "RGB", "CMYK", "RGBA", "LA"}:
+    keyed = "transparency" in image.info
+    if keyed or image.mode not in {"L", "RGB", "CMYK", "RGBA", "LA"}:
         image = image.convert("RGBA" if image.has_transparency_data else "RGB")
     small = image.reduce(factor)
     small.info = dict(image.info)
     return small
 
 
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """Return 16-bit grey divided by 256; Pillow clips it when it converts."""
+    if not image.mode.startswith("I;16"):
+        return image
+    return image.point(lambda value: value * (1 / 256)).convert("L")
+
+
 def _to_rgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    if image.mode.startswith("I;16"):
-        # Pillow clips 16-bit grey when it converts; divide instead.
-        image = image.point(lambda value: value * (1 / 256)).convert("L")
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         image = Image.new("RGBA", layer.size, "white")

@@ -181,6 +181,23 @@ def test_sixteen_bit_colours_keep_their_tones():
     assert pixels(body).getpixel((9, 9)) == (0x40, 0x80, 0xC0)
 
 
+def test_a_large_drawing_of_any_mode_keeps_its_tones():
+    size = (4400, 600)
+    deep = Image.new("I;16", size, 40_000)
+    assert pixels(saved(deep)).getpixel((9, 9)) == (156, 156, 156)
+    keyed = Image.new("RGB", size, (250, 0, 0))
+    keyed.paste((0, 0, 200), (0, 0, 2200, 600))
+    body = saved(keyed, transparency=(250, 0, 0))
+    assert pixels(body).getpixel((900, 9)) == (255, 255, 255)
+    assert pixels(body).getpixel((100, 9)) == (0, 0, 200)
+    palette = pixels(saved(keyed.convert("P", palette=Image.Palette.ADAPTIVE)))
+    assert palette.getpixel((100, 9)) == (0, 0, 200)
+    glass = Image.new("RGBA", size, (0, 0, 0, 0))
+    glass.paste((0, 0, 200, 255), (0, 0, 2200, 600))
+    fringe = pixels(saved(glass)).crop((500, 100, 524, 101))
+    assert min(blue for _, _, blue in zip(*[iter(fringe.tobytes())] * 3, strict=True)) >= 190
+
+
 def test_transparent_palettes_lie_on_white():
     image = Image.new("P", (64, 64), 0)
     image.putpalette([200, 0, 0, 0, 0, 200])
