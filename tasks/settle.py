@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from atelier.contracts import ids
+from atelier.contracts import ids, keys
 from atelier.contracts.errors import ContractBroken, NotFound, ObjectMissing
 from atelier.contracts.manifest import TrainingTask, host_name
 from atelier.contracts.records import RequestRecord
@@ -45,7 +45,16 @@ def run(given: Mapping[str, Any], *, ports: Ports) -> dict[str, Any]:
                 job_outcome=outcome,
                 job_reason=reason_of(str(secondary or ""), str(failure or "")),
             )
+    if outcome is not None:
+        _close_channel(job, ports=ports)
     return {"settled": settled}
+
+
+def _close_channel(job: str, *, ports: Ports) -> None:
+    """Remove what was said to the hosts of a job that is over: nobody listens there any more."""
+    while said := ports.objects.list(keys.control_of_job(job)):
+        for info in said:
+            ports.objects.delete(info.key)
 
 
 def _requests(job: str, *, ports: Ports) -> Iterator[tuple[RequestRecord, str]]:

@@ -113,6 +113,11 @@ def manifest(job: str) -> str:
     return check_key(f"manifests/{job}.json")
 
 
+def control_of_job(job: str) -> str:
+    """Return the folder of the control channels of all of a job's hosts."""
+    return check_prefix(f"control/{job}/")
+
+
 def control_prefix(job: str, host: str) -> str:
     """Return the folder of a host's control channel."""
     return check_prefix(f"control/{job}/{host}/")

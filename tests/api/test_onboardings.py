@@ -286,6 +286,24 @@ def test_a_queued_onboarding_that_is_cancelled_tells_its_execution(
     assert not ports.ledger.queued(limit=10)
 
 
+def test_an_onboarding_that_failed_in_place_goes_on_on_a_persons_word(
+    client: TestClient, ports: Ports, executions: ScriptedExecutions
+) -> None:
+    onboarding = start(client, uploaded(client, ports, "42", *PHOTOS)).json()["id"]
+    refused = client.post(f"/v1/onboardings/{onboarding}/redrive")
+    assert (refused.status_code, refused.json()["code"]) == (400, "InvalidRequest")
+    assert "under way" in refused.json()["do"]
+    name = ids.execution_name(onboarding, 1)
+    executions.finish("onboarding", name, "FAILED", error="ObjectMissing")
+    answer = client.post(f"/v1/onboardings/{onboarding}/redrive")
+    assert (answer.status_code, answer.json()["status"]) == (200, "queued")
+    assert executions.describe("onboarding", name).status == "RUNNING"
+
+
+def test_nobody_redrives_what_is_not_theirs(client: TestClient) -> None:
+    assert client.post("/v1/onboardings/none/redrive").status_code == 404
+
+
 def test_callback_tokens_are_never_shown(client: TestClient, ports: Ports) -> None:
     onboarding = start(client, uploaded(client, ports, "42", *PHOTOS)).json()["id"]
     ports.ledger.annotate(onboarding, attempt=1, token="secret-token")

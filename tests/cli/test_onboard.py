@@ -225,6 +225,13 @@ def test_cancel_says_that_it_is_cancelled(shell):
     assert shell.out == f"Onboarding {ID} of ada/me is cancelled.\n"
 
 
+def test_redrive_says_that_it_goes_on(shell):
+    shell.platform.looks = [onboarding(*TRAINING)]
+    assert shell("redrive", ID) == Exit.DONE
+    assert shell.out.startswith(f"Onboarding {ID} of ada/me goes on from where it stood")
+    assert f"POST /v1/onboardings/{ID}/redrive" in shell.platform.asked
+
+
 def test_cancelling_what_has_ended_says_how(shell):
     shell.platform.looks = [onboarding(*ALL, version=VERSION)]
     assert shell("cancel", ID) == Exit.DONE

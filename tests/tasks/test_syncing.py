@@ -201,6 +201,25 @@ def test_a_manifest_that_does_not_read_holds_up_no_event(world):
     assert world.read(request).job_outcome is not None
 
 
+def test_what_was_said_to_a_job_goes_when_the_job_is_over(world):
+    request = world.launched()
+    job = str(world.read(request).job)
+    cancel.run({"request": request}, ports=world.ports)
+    assert len(world.objects.list("control/")) == 1
+    world.event(job, "InProgress", "Training")
+    assert len(world.objects.list("control/")) == 1
+    world.event(job, "Stopped")
+    assert world.objects.list("control/") == []
+
+
+def test_a_job_whose_manifest_is_lost_is_settled_by_the_ledger(world):
+    request = world.launched()
+    job = str(world.read(request).job)
+    world.objects.delete(keys.manifest(job))
+    world.event(job, "Failed")
+    assert world.read(request).job_outcome is JobOutcome.FAILED
+
+
 def test_an_event_of_an_earlier_attempts_job_changes_nothing(world):
     request = world.launched()
     first = str(world.read(request).job)
