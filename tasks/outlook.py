@@ -16,6 +16,7 @@ from itertools import pairwise
 
 from atelier.contracts.base_models import BASE_MODELS
 from atelier.contracts.durations import Phase
+from atelier.contracts.errors import final_error_names, passing_error_names
 from atelier.contracts.progress import Progress, TrainingState
 from atelier.contracts.records import RequestRecord
 from atelier.contracts.settings import PresetName
@@ -268,13 +269,21 @@ def _is_in_place(seen: Seen) -> bool:
 def _in_place(seen: Seen) -> str:
     execution, record = seen.execution, seen.record
     assert execution is not None  # noqa: S101 - `_is_in_place` holds
-    error = execution.error or "no error was named"
-    stopped = {"ABORTED": "was stopped", "TIMED_OUT": "ran out of time"}
-    how = stopped.get(execution.status, "failed in place")
+    error, status = execution.error or "no error was named", record.status.value
+    if execution.status in {"ABORTED", "TIMED_OUT"}:
+        how = "was stopped by hand" if execution.status == "ABORTED" else "ran out of time"
+        return f"Its execution {how} while it was {status} ({error}); it is about to end so"
+    if execution.error in final_error_names():
+        return f"Its execution failed while it was {status} ({error}); it is about to end so"
+    if execution.error in passing_error_names():
+        times = f", {counted(record.redrives, 'time', 'times')} so far" if record.redrives else ""
+        return (
+            f"Its execution failed in place while it was {status}, by an error that passes "
+            f"({error}); the platform redrives it by itself{times}"
+        )
     return (
-        f"Its execution {how} while it was {record.status.value} ({error}); nothing goes on until "
-        f"somebody, or the platform for an error that passes, says so: atelier redrive "
-        f"{record.request}"
+        f"Its execution failed in place while it was {status} ({error}), and nothing goes on until "
+        f"the cause is gone and somebody says: atelier redrive {record.request}"
     )
 
 
@@ -434,11 +443,13 @@ def _history(seen: Seen) -> tuple[str, ...]:
         lines.append("so far: " + ", ".join(f"{name} {span(took)}" for name, took in parts))
     if record.attempt > 1:
         lines.append(
-            f"attempt {record.attempt}: {record.attempt - 1} before it lost, "
-            f"{record.lone_failures} of them its own training's fault"
+            f"attempt {record.attempt}; of those before it, {record.lone_failures} failed by "
+            f"themselves and {record.interruptions} were interrupted through nobody's fault"
         )
     if record.job:
         lines.append(f"training job: {record.job}")
+    if record.waiting_for and record.status not in TERMINAL:
+        lines.append(f"told so far: {record.waiting_for}")
     return tuple(lines)
 
 

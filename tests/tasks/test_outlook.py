@@ -198,6 +198,24 @@ def test_a_silent_job_whose_end_is_known_says_so() -> None:
     assert "the job failed" in of(record, HALF, seconds=200).sentence
 
 
+@pytest.mark.parametrize(
+    ("status", "error", "said"),
+    [
+        ("FAILED", "Throttled", "the platform redrives it by itself"),
+        ("FAILED", "PhotosRejected", "it is about to end so"),
+        ("ABORTED", None, "was stopped by hand while it was training"),
+        ("TIMED_OUT", "States.Timeout", "ran out of time"),
+    ],
+)
+def test_an_execution_that_ended_is_told_with_who_goes_on(
+    status: str, error: str | None, said: str
+) -> None:
+    ended = Execution("arn", "onboarding", "x", status, error=error)
+    told = of(TRAINING, HALF, seconds=12, execution=ended)
+    assert said in told.sentence
+    assert "atelier redrive" not in told.sentence
+
+
 def test_an_execution_that_failed_in_place_needs_somebody_who_redrives_it() -> None:
     failed = Execution("arn", "onboarding", "x", "FAILED", error="ContractBroken")
     told = of(TRAINING, HALF, seconds=12, execution=failed)
