@@ -4,15 +4,16 @@ A state is one safetensors file: weights and AdamW's moments of the task's own m
 header the step and a fingerprint of what is trained. What else the bank has room for is not in it:
 a task goes on in any bank that holds it, whoever its neighbours are. The randomness of a step
 derives from its number (`training_image.draws`), so nothing else has to be kept. A new state is
-written whole before the one before the last is removed: a half-written or lost file falls back to
-the other.
+written whole before the one before the last is removed: a file that is cut short, damaged or lost
+falls back to the other, and without any the task begins anew. None of it ever fails a task.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -24,7 +25,7 @@ from atelier.contracts.errors import AdapterRejected, AtelierError, ContractBrok
 from atelier.contracts.ids import digest_of
 from atelier.contracts.manifest import TrainingTask
 from atelier.lora.bank import Bank
-from atelier.lora.tensor_file import read_tensors, write_tensors
+from atelier.lora.tensor_file import read_tensors, tensor_bytes, write_tensors
 from atelier.objects import Objects
 from training_image.optimiser import SlotOptimiser
 from training_image.tree import CheckpointTree
@@ -46,6 +47,7 @@ class StateCard(Document):
         fingerprint: of photos, captions, hyperparameters, seed and base model.
         loss: smoothed, or None before the first step.
         seconds: of training so far.
+        values_digest: SHA-256 of the tensors, or empty in what was written before there was one.
     """
 
     SCHEMA = "atelier.training-state"
@@ -55,6 +57,7 @@ class StateCard(Document):
     fingerprint: str
     loss: float | None
     seconds: float
+    values_digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,31 +109,51 @@ def put_state(
     Raises:
         ContractBroken: it was taken from other layers or another rank; nothing is changed.
     """
-    places = dict(_places(bank, optimiser, slot, rank, modules))
-    shapes = {key: place.shape for key, place in places.items()}
-    if shapes != {key: tensor.shape for key, tensor in state.tensors.items()}:
+    if not fits_slot(bank, optimiser, slot, state, rank=rank, modules=modules):
         raise ContractBroken(
             f"the state of request {state.card.request} was taken from other layers", where="$"
         )
-    for key, place in places.items():
+    for key, place in _places(bank, optimiser, slot, rank, modules):
         place.copy_(state.tensors[key])
+
+
+def fits_slot(
+    bank: Bank,
+    optimiser: SlotOptimiser,
+    slot: int,
+    state: State,
+    *,
+    rank: int,
+    modules: Sequence[str],
+) -> bool:
+    """Tell whether a state has exactly the matrices that a task has in its slot."""
+    shapes = {key: place.shape for key, place in _places(bank, optimiser, slot, rank, modules)}
+    return shapes == {key: tensor.shape for key, tensor in state.tensors.items()}
 
 
 def write_state(state: State, *, tree: CheckpointTree, host: str) -> None:
     """Write a state whole, then remove all but the newest two."""
     request = state.card.request
-    body = write_tensors(state.tensors, {HEADER_KEY: state.card.to_json().decode()})
+    card = replace(state.card, values_digest=_digest_of(state.tensors))
+    body = write_tensors(state.tensors, {HEADER_KEY: card.to_json().decode()})
     tree.write(checkpoints.state(host, request, state.card.step), body)
     for path in tree.files(checkpoints.state_folder(host, request))[:-KEPT_STATES]:
         tree.remove(path)
 
 
 def find_state(
-    task: TrainingTask, *, fingerprint: str, tree: CheckpointTree, host: str, objects: Objects
+    task: TrainingTask,
+    *,
+    fingerprint: str,
+    tree: CheckpointTree,
+    host: str,
+    objects: Objects,
+    fits: Callable[[State], bool] = lambda _: True,
 ) -> State | None:
-    """Return the newest state that reads: this host's own, else the one that the task names.
+    """Return the newest state that reads and fits.
 
-    What does not read is passed over with a clear line in the log.
+    It is this host's own, else the one that the task names, else one that lies beside that. What
+    is no such state is passed over with a clear line in the log.
     """
     for path, body in _candidates(task, tree=tree, host=host, objects=objects):
         try:
@@ -140,6 +163,9 @@ def find_state(
             continue
         if state.card.fingerprint != fingerprint:
             log.warning("state %s was trained from other settings and is passed over", path)
+            continue
+        if not fits(state):
+            log.warning("state %s does not fit its task and is passed over", path)
             continue
         with logs.about(request=task.request):
             log.info("goes on from %s", path)
@@ -151,10 +177,13 @@ def read_state(body: bytes) -> State:
     """Read a state strictly.
 
     Raises:
-        AdapterRejected, DocumentError: it is cut short, broken, or no state.
+        AdapterRejected, DocumentError: it is cut short, damaged, or no state.
     """
     tensors, metadata = read_tensors(body)
-    return State(StateCard.from_json(metadata.get(HEADER_KEY, "")), tensors)
+    card = StateCard.from_json(metadata.get(HEADER_KEY, ""))
+    if card.values_digest and card.values_digest != _digest_of(tensors):
+        raise AdapterRejected("state: its values are not those that were written", where="data")
+    return State(card, tensors)
 
 
 def _candidates(
@@ -164,11 +193,33 @@ def _candidates(
         body = tree.read(path)
         if body is not None:
             yield path, body
-    if task.resume_from is not None:
+    for key in _named(task, objects=objects):
         try:
-            yield task.resume_from, objects.read(task.resume_from, max_bytes=MAX_STATE_BYTES)
+            yield key, objects.read(key, max_bytes=MAX_STATE_BYTES)
         except AtelierError as problem:
-            log.warning("state %s cannot be fetched: %s", task.resume_from, problem)
+            log.warning("state %s cannot be fetched: %s", key, problem)
+
+
+def _named(task: TrainingTask, *, objects: Objects) -> Iterator[str]:
+    """Yield the key that the task names, then those of the states beside it, newest first."""
+    if task.resume_from is None:
+        return
+    yield task.resume_from
+    folder = task.resume_from.rpartition("/")[0] + "/"
+    try:
+        beside = objects.list(folder)
+    except AtelierError as problem:
+        log.warning("states in %s cannot be listed: %s", folder, problem)
+        return
+    yield from sorted((key for key in beside if key != task.resume_from), reverse=True)
+
+
+def _digest_of(tensors: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of all values, in the order of their names."""
+    digest = hashlib.sha256()
+    for _, tensor in sorted(tensors.items()):
+        digest.update(tensor_bytes(tensor))
+    return digest.hexdigest()
 
 
 def _places(

@@ -8,10 +8,12 @@ from dataclasses import replace
 from typing import Any
 
 from atelier.contracts import checkpoints, logs
+from atelier.contracts.adapter import AdapterCard
 from atelier.contracts.clock import Clock
 from atelier.contracts.documents import DocumentError
+from atelier.contracts.ids import digest_of
 from atelier.contracts.manifest import TrainingTask
-from atelier.contracts.progress import Progress, TrainingFailure, TrainingState
+from atelier.contracts.progress import AdapterPointer, Progress, TrainingFailure, TrainingState
 from training_image.tree import CheckpointTree
 
 log = logging.getLogger(__name__)
@@ -129,4 +131,18 @@ class Reporter:
             with logs.about(request=task.request):
                 log.warning("progress.json does not read: %s", problem)
             return None
-        return before if (before.job, before.attempt) == (self._job, task.attempt) else None
+        if (before.job, before.attempt) != (self._job, task.attempt):
+            return None
+        if before.adapter is not None and not self._is_here(before.adapter):
+            log.warning("request %s was done, but its adapter is damaged or gone", task.request)
+            return None
+        return before
+
+    def _is_here(self, pointer: AdapterPointer) -> bool:
+        """Tell whether an adapter file and its card lie where they were said to, as written."""
+        try:
+            file, card = self._tree.read(pointer.file), self._tree.read(pointer.card)
+            read = card is not None and AdapterCard.from_json(card).file_digest == pointer.digest
+        except (DocumentError, OSError, ValueError):
+            return False
+        return read and file is not None and digest_of(file) == pointer.digest

@@ -25,6 +25,7 @@ from training_image.checkpoint import (
     StateCard,
     find_state,
     fingerprint_of,
+    fits_slot,
     put_state,
     take_state,
     write_state,
@@ -284,7 +285,17 @@ class Trainer:
         manifest = shop.studio.manifest
         fingerprint = fingerprint_of(task, base=manifest.base, base_digest=manifest.base_digest)
         state = find_state(
-            task, fingerprint=fingerprint, tree=shop.tree, host=shop.host, objects=shop.objects
+            task,
+            fingerprint=fingerprint,
+            tree=shop.tree,
+            host=shop.host,
+            objects=shop.objects,
+            fits=lambda found: (
+                0 < found.card.step <= tuned.steps
+                and fits_slot(
+                    shop.bank, shop.optimiser, slot, found, rank=tuned.rank, modules=modules
+                )
+            ),
         )
         if state is not None:
             put_state(shop.bank, shop.optimiser, slot, state, rank=tuned.rank, modules=modules)

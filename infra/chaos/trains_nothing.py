@@ -252,10 +252,7 @@ class Host:
         """Return the step of the newest state that reads, 0 when there is none."""
         bodies = [path.read_bytes() for path in sorted(self._states(task.request), reverse=True)]
         if task.resume_from is not None:
-            try:
-                bodies.append(self.objects.read(task.resume_from, max_bytes=MAX_STATE_BYTES))
-            except AtelierError as problem:
-                log(f"state {task.resume_from} cannot be fetched: {problem}")
+            bodies += self._beside(task.resume_from)
         for body in bodies:
             try:
                 state = json.loads(read_header(body).metadata["state"])
@@ -266,6 +263,17 @@ class Host:
             if state["fingerprint"] == fingerprint(task) and 0 < step <= task.hyperparameters.steps:
                 return step
         return 0
+
+    def _beside(self, named: str) -> list[bytes]:
+        """Return the state of that key, then those beside it, newest first."""
+        bodies = []
+        beside = self.objects.list(named.rpartition("/")[0] + "/")
+        for key in (named, *sorted({*beside} - {named}, reverse=True)):
+            try:
+                bodies.append(self.objects.read(key, max_bytes=MAX_STATE_BYTES))
+            except AtelierError as problem:
+                log(f"state {key} cannot be fetched: {problem}")
+        return bodies
 
     def _states(self, request: str) -> list[Path]:
         folder = self.ml.checkpoints / checkpoints.state_folder(self.name, request)
@@ -291,7 +299,18 @@ class Host:
             fresh.attempt,
             fresh.steps,
         )
+        if same and before.adapter is not None and not self._is_here(before.adapter):
+            log(f"request {fresh.request} was done, but its adapter is damaged or gone")
+            return None
         return before if same else None
+
+    def _is_here(self, pointer: AdapterPointer) -> bool:
+        """Tell whether an adapter file lies where it was said to, as it was written."""
+        try:
+            body = (self.ml.checkpoints / keys.check_key(pointer.file)).read_bytes()
+        except (OSError, ValueError):
+            return False
+        return ids.digest_of(body) == pointer.digest
 
     def _attend(self) -> None:
         """Obey each message of the control channel once, and answer it."""

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from atelier.contracts import keys
+from atelier.contracts.errors import ObjectMissing
 from infra.local.ml_folder import keys_below
 from tasks.ports import Objects
 
@@ -57,8 +58,12 @@ class CheckpointSync:
         for key in keys_below(self.objects, self.prefix):
             inside = keys.check_key(key[len(self.prefix) :])
             path = self.folder / inside
+            try:
+                body = self.objects.read(key)
+            except ObjectMissing:
+                continue  # Deleted since it was listed: another host's, or an erased owner's.
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(self.objects.read(key))
+            path.write_bytes(body)
             self._synced[inside] = _look(path.stat())
         self._seen = dict(self._synced)
         return len(self._synced)

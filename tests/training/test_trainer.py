@@ -20,8 +20,10 @@ from atelier.contracts.request import SamplePrompt
 from atelier.contracts.settings import Targets
 from atelier.lora.adapter_file import check_card, read_adapter
 from atelier.lora.slot_file import read_slots
+from atelier.lora.tensor_file import write_tensors
 from atelier.objects import FileObjects
 from tests.training.house import SIX_STEPS, House, Interrupting, photo
+from training_image.checkpoint import HEADER_KEY, read_state
 from training_image.outputs import Studio
 from training_image.trainer import Trainer
 
@@ -226,6 +228,99 @@ def test_a_half_written_state_falls_back_to_the_one_before_with_a_clear_line(
     with caplog.at_level(logging.WARNING):
         assert train(house)
     assert "does not read and is passed over" in caplog.text
+    assert house.adapter_bytes(task) == trained_alone("42")
+
+
+def flipped(body: bytes) -> bytes:
+    """Return a file in which one bit of one value is another."""
+    return body[:-2] + bytes([body[-2] ^ 1]) + body[-1:]
+
+
+def of_step(step: int):
+    """Return a change that makes a state say another step."""
+
+    def change(body: bytes) -> bytes:
+        state = read_state(body)
+        card = replace(state.card, step=step)
+        return write_tensors(state.tensors, {HEADER_KEY: card.to_json().decode()})
+
+    return change
+
+
+def without_a_matrix(body: bytes) -> bytes:
+    state = read_state(body)
+    _, *others = sorted(state.tensors)
+    card = replace(state.card, values_digest="")
+    tensors = {key: state.tensors[key] for key in others}
+    return write_tensors(tensors, {HEADER_KEY: card.to_json().decode()})
+
+
+DAMAGES = {
+    "one bit": flipped,
+    "beyond the end": of_step(1000),
+    "no step": of_step(0),
+    "a matrix less": without_a_matrix,
+    "rubbish": lambda _: b"rubbish" * 1000,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_state_falls_back_to_the_one_before_and_never_fails_its_task(
+    damage, house, trained_alone, caplog
+):
+    task = house.add()
+    house.clock = Interrupting(26, house.stop.set)
+    assert not train(house)
+    states = sorted((house.ml.checkpoints / f"algo-1/{task.request}/state").iterdir())
+    states[1].write_bytes(DAMAGES[damage](states[1].read_bytes()))
+    house.stop.clear()
+    with caplog.at_level(logging.INFO):
+        assert train(house)
+    assert "is passed over" in caplog.text
+    assert f"goes on from algo-1/{task.request}/state/{states[0].name}" in caplog.text
+    assert house.adapter_bytes(task) == trained_alone("42")
+
+
+def test_without_any_state_that_reads_a_task_begins_anew(house, trained_alone):
+    task = house.add()
+    house.clock = Interrupting(26, house.stop.set)
+    assert not train(house)
+    for state in (house.ml.checkpoints / f"algo-1/{task.request}/state").iterdir():
+        state.write_bytes(b"")
+    house.stop.clear()
+    assert train(house)
+    assert house.adapter_bytes(task) == trained_alone("42")
+
+
+def test_where_the_named_state_is_damaged_the_one_beside_it_goes_on(
+    house, trained_alone, tmp_path, base_folder, caplog
+):
+    first = house.add()
+    house.clock = Interrupting(26, house.stop.set)
+    assert not train(house)
+    states = sorted((house.ml.checkpoints / f"algo-1/{first.request}/state").iterdir())
+
+    other = House(tmp_path / "other", base_folder)
+    other.objects.put(f"checkpoints/j/h/r/state/{states[0].name}", states[0].read_bytes())
+    named = f"checkpoints/j/h/r/state/{states[1].name}"
+    other.objects.put(named, states[1].read_bytes()[:1000])
+    task = other.add(resume_from=named, attempt=2)
+    with caplog.at_level(logging.INFO):
+        assert train(other)
+    assert f"goes on from checkpoints/j/h/r/state/{states[0].name}" in caplog.text
+    assert other.adapter_bytes(task) == trained_alone("42")
+
+
+@pytest.mark.parametrize("kept", [0, 1000, None])
+def test_an_adapter_that_was_done_and_is_damaged_is_made_again(kept, house, trained_alone):
+    task = house.add()
+    assert train(house)
+    file = house.ml.checkpoints / checkpoints.adapter_file("algo-1", task.request)
+    if kept is None:
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes()[:kept])
+    assert train(house)
     assert house.adapter_bytes(task) == trained_alone("42")
 
 
