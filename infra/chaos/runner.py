@@ -73,7 +73,6 @@ class Runner:
         clock: real time.
         say: is told, in a few words, how it goes.
         photos: good photos of a person.
-        threads_of_torch: how many threads a program may use.
     """
 
     plan: Plan
@@ -90,6 +89,7 @@ class Runner:
     _findings: list[str] = field(default_factory=list)
     _drawn: int = 0
     _ahead_seconds: float = 0.0
+    _began: float = 0.0
     _lives: int = 0
 
     @property
@@ -106,7 +106,7 @@ class Runner:
         """Run the plan to its end."""
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "plan.json").write_bytes(canonical_json(encode(self.plan)))
-        began = self.clock.monotonic_seconds()
+        began = self._began = self.clock.monotonic_seconds()
         api = Api(self.home, self.clock, self._over)
         asked = tuple(Asked(wish) for wish in self.plan.wishes)
         people = People(api, self.photos)
@@ -138,6 +138,9 @@ class Runner:
             drawn=self._drawn,
             processes=tuple(processes_below(self.home)),
         )
+
+    def _tell(self, sentence: str) -> None:
+        self.say(f"{self.clock.monotonic_seconds() - self._began:5.0f} s  {sentence}")
 
     # the platform's lives
 
@@ -209,7 +212,7 @@ class Runner:
             self.clock.sleep(LOOK_SECONDS)
         end = life.end.kind if life.end else None
         how = f"exit code {process.exit_code}"
-        self.say(f"life {life.number} of {len(self.plan.lives)} over: {how}, planned {end}")
+        self._tell(f"life {life.number} of {len(self.plan.lives)} over: {how}, planned {end}")
 
     def _ahead(self) -> float:
         """Return how far the platform's time, which goes on steadily, is ahead of the machine's."""
@@ -316,7 +319,7 @@ class Runner:
                 if self._last_life.is_set() and not alive and not waiting:
                     self._read_ends(people.api, asked)
                     if all(a.status in ENDED for a in asked if a.ids):
-                        self.say("every onboarding has ended")
+                        self._tell("every onboarding has ended; models are drawn with")
                         self._draw(people.api, asked)
                         self._settled.set()
                         return
