@@ -11,11 +11,11 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import Receive, Scope, Send
 
 from app.api import models, onboardings, photo_reports, problems, uploads
-from app.api.limits import MAX_DRAWINGS, MAX_LOOKS, TOO_LARGE_STATUS, BodyLimit
+from app.api.limits import MAX_DRAWINGS, MAX_LOOKS, TOO_LARGE_STATUS, TOO_SLOW_STATUS, BodyLimit
+from app.api.reading import HostDoor
 from app.api.request_ids import call_named, random_request_id
 from app.api.shapes import Health, Problem
 from atelier.contracts.errors import AtelierError
@@ -37,8 +37,12 @@ Every call but the forms carries `Authorization: Bearer <key>`.
 """
 
 
+MOST_FIELDS = 20
+"""Fields that one refusal names."""
 _SEE_THE_DOCUMENT = "GET /openapi.json lists every path and method."
 _FRAMEWORK_REFUSALS = {
+    400: ("InvalidRequest", "Correct the body and send the request again."),
+    TOO_SLOW_STATUS: ("BodyTooSlow", "Send the whole body at once."),
     404: ("NotFound", _SEE_THE_DOCUMENT),
     405: ("MethodNotAllowed", _SEE_THE_DOCUMENT),
     TOO_LARGE_STATUS: ("BodyTooLarge", "Send less in one request."),
@@ -84,7 +88,7 @@ def create_app(*, ports: Ports, secret: bytes, allowed_hosts: Sequence[str] = ("
     app.state.drawing_places = BoundedSemaphore(MAX_DRAWINGS)
     app.state.looking_places = BoundedSemaphore(MAX_LOOKS)
     app.add_middleware(BodyLimit)
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(allowed_hosts))
+    app.add_middleware(HostDoor, allowed=frozenset(allowed_hosts))
     app.add_exception_handler(AtelierError, problems.on_atelier_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
@@ -111,7 +115,7 @@ def _on_validation_error(_: Request, error: Exception) -> JSONResponse:
         "InvalidRequest",
         "; ".join(f"{f['where']}: {f['problem']}" for f in found[:5]),
         "Correct the named fields and send the request again.",
-        {"fields": found},
+        {"fields": found[:MOST_FIELDS], "more": max(0, len(found) - MOST_FIELDS)},
     )
 
 
@@ -122,7 +126,8 @@ def _refused_field(told: Mapping[str, Any]) -> dict[str, str]:
         return {"where": str(place), "problem": problem}
     given = told["input"]
     found = f", found {given!r:.80}" if isinstance(given, str | int | float) else ""
-    return {"where": ".".join(map(str, inner)) or str(place), "problem": f"{told['msg']}{found}"}
+    where = ".".join(map(str, inner)) or str(place)
+    return {"where": where[:200], "problem": f"{told['msg'][:500]}{found}"}
 
 
 def _on_http_exception(_: Request, error: Exception) -> JSONResponse:

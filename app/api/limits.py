@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from atelier.contracts.errors import Throttled
 MAX_BODY_BYTES = 1024 * 1024
 """Many times what the largest sensible wish takes; photos go another way."""
 TOO_LARGE_STATUS = 413
+BODY_SECONDS = 60.0
+"""A photo at its largest comes in 3 s over a slow line of 50 Mbit/s; nobody holds a door longer."""
+TOO_SLOW_STATUS = 408
 MAX_DRAWINGS = 30
 """Requests of one process that wait for images at once. Each holds one of the server's 40 threads;
 the others keep status checks and cancels quick."""
@@ -63,12 +67,13 @@ def place_to_look(places: BoundedSemaphore) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class BodyLimit:
-    """Middleware that ends the reading of a body that is too large.
+    """Middleware that ends the reading of a body that is too large or comes too slowly.
 
     `app.state.larger_bodies` (path → bytes) names the routes that take more.
     """
 
     app: ASGIApp
+    seconds: float = BODY_SECONDS
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on with a counted body."""
@@ -76,12 +81,21 @@ class BodyLimit:
             await self.app(scope, receive, send)
             return
         most = scope["app"].state.larger_bodies.get(scope["path"], MAX_BODY_BYTES)
-        seen = 0
+        seen, whole = 0, False
+        until = asyncio.get_running_loop().time() + self.seconds
 
         async def counted() -> Message:
-            nonlocal seen
-            message = await receive()
+            nonlocal seen, whole
+            try:
+                # After the body only the client's going away is waited for, as long as it takes.
+                async with asyncio.timeout_at(None if whole else until):
+                    message = await receive()
+            except TimeoutError:
+                raise HTTPException(
+                    TOO_SLOW_STATUS, f"the body was not there after {self.seconds:g} s"
+                ) from None
             seen += len(message.get("body", b""))
+            whole = not message.get("more_body", False)
             if seen > most:
                 raise HTTPException(TOO_LARGE_STATUS, f"the body exceeds {most:,} bytes")
             return message

@@ -10,6 +10,7 @@ from app.api import views
 from app.api.given import DrawingPlaces, Given, Who
 from app.api.limits import place_of
 from app.api.problems import EVERYWHERE, responses
+from app.api.reading import StrictRoute
 from app.api.shapes import Generate, Generated, Image, ModelPage, UserView
 from atelier.contracts import ids, keys
 from atelier.contracts.documents import DocumentError
@@ -28,7 +29,7 @@ from atelier.contracts.status import UNFINISHED
 from tasks.lookout import Lookout
 from tasks.ports import Ports
 
-router = APIRouter(prefix="/v1", tags=["models"], responses=EVERYWHERE)
+router = APIRouter(prefix="/v1", tags=["models"], responses=EVERYWHERE, route_class=StrictRoute)
 MAX_RESPONSE_BYTES = 64 * 1024 * 1024
 
 

@@ -12,6 +12,7 @@ from app.api.given import Given, Who
 from app.api.keys import Caller
 from app.api.names import check_free
 from app.api.problems import EVERYWHERE, responses
+from app.api.reading import StrictRoute
 from app.api.shapes import NewOnboarding, OnboardingPage, OnboardingView, WhyView
 from app.api.uploads import read_complete
 from atelier.contracts import checkpoints, ids, keys
@@ -32,7 +33,9 @@ from tasks.lookout import Lookout
 from tasks.ports import Ports
 from tasks.starting import start
 
-router = APIRouter(prefix="/v1/onboardings", tags=["onboardings"], responses=EVERYWHERE)
+router = APIRouter(
+    prefix="/v1/onboardings", tags=["onboardings"], responses=EVERYWHERE, route_class=StrictRoute
+)
 MAX_IMAGE_BYTES = 16 * 1024 * 1024
 IdempotencyKey = Annotated[
     str | None,

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query
 from app.api.given import Given, LookingPlaces, Who
 from app.api.limits import place_to_look
 from app.api.problems import EVERYWHERE
+from app.api.reading import StrictRoute
 from app.api.shapes import PhotoVerdictView, SetReportView, UserId
 from app.api.uploads import read_complete
 from atelier.contracts import keys
@@ -19,7 +20,9 @@ from atelier.photos.report import PhotoVerdict, SetReport
 from tasks.photo_sets import closed_set, report_on
 from tasks.ports import Objects
 
-router = APIRouter(prefix="/v1/uploads", tags=["uploads"], responses=EVERYWHERE)
+router = APIRouter(
+    prefix="/v1/uploads", tags=["uploads"], responses=EVERYWHERE, route_class=StrictRoute
+)
 
 
 @router.get("/{upload_set}/report", summary="Say of each photo whether it is used, and why not")

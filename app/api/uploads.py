@@ -11,6 +11,7 @@ from app.api.given import Given, Who
 from app.api.keys import Caller
 from app.api.names import check_free
 from app.api.problems import EVERYWHERE, responses
+from app.api.reading import StrictRoute
 from app.api.shapes import (
     CompletedUpload,
     CompleteUpload,
@@ -23,18 +24,27 @@ from atelier.contracts import ids, keys
 from atelier.contracts.base_models import check_available
 from atelier.contracts.consent import TEXT_VERSION, Consent
 from atelier.contracts.dataset import (
+    MAX_COMPLETE_BYTES,
     MAX_UPLOAD_BYTES,
     UPLOAD_TYPES,
     UploadComplete,
     UploadedPhoto,
 )
 from atelier.contracts.documents import DocumentError, canonical_json, decode, encode, parse_json
-from atelier.contracts.errors import AlreadyExists, InvalidRequest, NotFound, ObjectExists
+from atelier.contracts.errors import (
+    AlreadyExists,
+    ContractBroken,
+    InvalidRequest,
+    NotFound,
+    ObjectExists,
+)
 from atelier.contracts.request import OnboardingRequest, normalise
 from tasks.ports import Objects, Ports
 from tasks.start_from_upload import wish_of
 
-router = APIRouter(prefix="/v1/uploads", tags=["uploads"], responses=EVERYWHERE)
+router = APIRouter(
+    prefix="/v1/uploads", tags=["uploads"], responses=EVERYWHERE, route_class=StrictRoute
+)
 FORM_LIFETIME = timedelta(hours=1)
 
 
@@ -147,7 +157,7 @@ def _closed_before(document: UploadComplete, prefix: str, *, ports: Ports) -> Up
     Raises:
         AlreadyExists: it asks for another onboarding than `document`.
     """
-    before = UploadComplete.from_json(ports.objects.read(keys.upload_complete(prefix)))
+    before = read_complete(ports.objects, prefix)
     if document.onboarding not in (None, before.onboarding):
         raise AlreadyExists(
             f"the upload set {prefix} was closed before, without this onboarding",
@@ -191,18 +201,30 @@ def read_complete(objects: Objects, prefix: str) -> UploadComplete:
             where="photos",
             found=prefix,
         )
-    return UploadComplete.from_json(objects.read(key))
+    try:
+        return UploadComplete.from_json(objects.read(key, max_bytes=MAX_COMPLETE_BYTES))
+    except (DocumentError, ContractBroken) as problem:
+        raise InvalidRequest(
+            f"the document that closes {prefix} does not read: {problem}",
+            do="Announce the photos anew with POST /v1/uploads; whoever wrote it can correct it.",
+            where="photos",
+            found=prefix,
+        ) from problem
 
 
 def _announced(objects: Objects, prefix: str, upload_set: str) -> tuple[UploadedPhoto, ...]:
     key = keys.upload_announced(prefix)
     if objects.info(key) is None:
         raise _no_such_set(upload_set)
-    given = parse_json(objects.read(key))
     try:
+        given = parse_json(objects.read(key, max_bytes=MAX_COMPLETE_BYTES))
         return decode(tuple[UploadedPhoto, ...], given)
-    except DocumentError as problem:
-        raise InvalidRequest(str(problem), where=problem.where) from problem
+    except (DocumentError, ContractBroken) as problem:
+        raise InvalidRequest(
+            f"what was announced of this set does not read: {problem}",
+            do="Announce the photos anew with POST /v1/uploads.",
+            where="upload_set",
+        ) from problem
 
 
 def _no_such_set(upload_set: str) -> NotFound:
