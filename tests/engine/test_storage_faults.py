@@ -183,6 +183,16 @@ def test_a_redrive_that_could_not_be_stored_may_be_repeated(faulty, fault):
     assert faulty.types(arn).count("ExecutionRedriven") == 1
 
 
+def test_an_end_whose_storing_was_not_confirmed_is_told_all_the_same(faulty):
+    arn = faulty.start({"Ask": callback()})
+    faulty.store.commits = Fault.AFTER
+    fails(faulty.engine.send_task_success, faulty.functions.calls[0].token, 1)
+    faulty.store.heal()
+    faulty.engine.run_due()
+    assert [event["detail"]["status"] for event in faulty.events] == ["RUNNING", "SUCCEEDED"]
+    assert faulty.status(arn) == "SUCCEEDED"
+
+
 def test_a_store_that_cannot_be_read_either_changes_nothing(faulty):
     arn = faulty.start({"Ask": callback(TimeoutSeconds=60)})
     token = faulty.functions.calls[0].token

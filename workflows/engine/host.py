@@ -314,11 +314,13 @@ class Host:
     def _remember(self, execution_arn: str) -> None:
         """Take an execution up again that was forgotten, if it runs at all."""
         record = self._store.find(execution_arn)
-        if record is None:
-            self._forgotten.discard(execution_arn)
-        else:
+        if record is not None:
             self.ensure_open(record)
-            self._forgotten.discard(execution_arn)
+            if record.status is not ExecutionStatus.RUNNING:
+                # The commit that told of its failure may have stored the end: better told twice.
+                self._begun.pop(execution_arn, None)
+                self._announce.tell(record)
+        self._forgotten.discard(execution_arn)
 
     def _give_up(self, execution_arn: str, cause: str) -> None:
         """End an execution that the engine failed on; later, when that cannot be stored now."""
