@@ -5,9 +5,9 @@
 
 The ids come from a context (`about`) that whoever begins a piece of work binds once; everything
 that is logged inside carries them. A line never holds a token, a key, a prompt or a photo's name:
-messages are our own words with ids and numbers, and of an exception a line has its type and where
-it was raised. Its text may quote what a person sent, so it is told only where it speaks of the
-platform (`SPEAKS_OF_US`), or at DEBUG.
+messages are our own words with ids and numbers, and of an exception, logged with its traceback or
+as an argument, a line has the type. Its text may quote what a person sent, so it is told only where
+it speaks of the platform (`SPEAKS_OF_US`), or at DEBUG.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import sqlite3
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -36,7 +37,7 @@ REQUEST_ID_PATTERN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 MAX_FILE_BYTES: Final = 8 * 1024 * 1024
 KEPT_FILES: Final = 3
 MOST_FRAMES: Final = 12
-SPEAKS_OF_US: Final = (OSError, MemoryError, WaitError)
+SPEAKS_OF_US: Final = (OSError, MemoryError, sqlite3.Error, WaitError)
 """Exceptions whose text tells of disks, sockets and services, never of what a person sent."""
 
 _ABOUT: ContextVar[Mapping[str, str]] = ContextVar("atelier_logs_about", default={})  # noqa: B039 - never changed in place
@@ -95,7 +96,7 @@ class JsonLines(logging.Formatter):
             "at": to_iso(datetime.fromtimestamp(record.created, UTC)),
             "level": record.levelname,
             "part": self._part_of(record.name),
-            "message": record.getMessage(),
+            "message": _message(record),
             **_ABOUT.get(),
         }
         if record.exc_info and record.exc_info[1] is not None:
@@ -109,20 +110,35 @@ class JsonLines(logging.Formatter):
         return self._part
 
 
+def _message(record: logging.LogRecord) -> str:
+    """Return a record's message; an exception among its arguments is told as everywhere."""
+    if not isinstance(record.args, tuple):
+        return record.getMessage()
+    given = tuple(words_of(a) if isinstance(a, BaseException) else a for a in record.args)
+    return str(record.msg) % given if given else str(record.msg)
+
+
 def _told(error: BaseException) -> dict[str, object]:
-    """Return what may be said of an exception: its type, where, and the text if it is of us."""
+    """Return what may be said of an exception, and where it was raised."""
     frames = traceback.extract_tb(error.__traceback__)[-MOST_FRAMES:]
-    told: dict[str, object] = {
+    return {
         "type": type(error).__name__,
+        "words": words_of(error),
         "at": [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames],
     }
-    if isinstance(error, SPEAKS_OF_US) or logging.getLogger().isEnabledFor(logging.DEBUG):
-        text = error.message if isinstance(error, AtelierError) else str(error)
-        told["text"] = text[:1000]
-    cause = error.__cause__
-    if cause is not None:
-        told["cause"] = type(cause).__name__
-    return told
+
+
+def words_of(error: BaseException) -> str:
+    """Return an exception's name, and its text or its cause's if that speaks of the platform."""
+    name, found = type(error).__name__, [error]
+    while (cause := found[-1].__cause__) is not None and len(found) < MOST_FRAMES:
+        found.append(cause)
+    everything = logging.getLogger().isEnabledFor(logging.DEBUG)
+    for one in found:
+        if isinstance(one, SPEAKS_OF_US) or everything:
+            text = one.message if isinstance(one, AtelierError) else str(one)
+            return f"{name}: {text[:1000]}"
+    return name
 
 
 def log_to_stream(part: str, stream: IO[str]) -> None:

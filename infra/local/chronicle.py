@@ -242,7 +242,7 @@ def _logged(line: Mapping[str, Any], part: str, *, main: bool) -> Line:
     words = str(line.get("message", ""))
     if isinstance(error := line.get("error"), dict):
         where = error.get("at") or [""]
-        words += f" ({error.get('type')} at {where[-1]})"
+        words += f" ({error.get('words', error.get('type'))} at {where[-1]})"
     loud = line.get("level") in _LOUD
     if loud:
         words = f"{str(line['level']).lower()}: {words}"

@@ -86,7 +86,23 @@ def test_an_exception_is_told_by_type_and_place_and_never_by_what_a_person_sent(
     "error", [OSError("No space left on device"), ServiceUnavailable("the disk is full")]
 )
 def test_what_a_disk_or_a_service_says_is_told(error: Exception) -> None:
-    assert raised(error)["text"] == str(error)
+    assert raised(error)["words"] == f"{type(error).__name__}: {error}"
+
+
+def test_an_exception_among_a_message_s_arguments_is_told_no_further() -> None:
+    with listening() as out:
+        logging.getLogger("house").warning("%s: %s", "photo 3", InvalidRequest("my secret cat"))
+        logging.getLogger("house").warning("stored: %r", ServiceUnavailable("the disk is full"))
+    assert [line["message"] for line in lines(out)] == [
+        "photo 3: InvalidRequest",
+        "stored: 'ServiceUnavailable: the disk is full'",
+    ]
+
+
+def test_a_cause_that_speaks_of_the_platform_is_told_for_the_error_that_it_made() -> None:
+    error = InvalidRequest("my secret cat")
+    error.__cause__ = OSError("Input/output error")
+    assert logs.words_of(error) == "InvalidRequest: Input/output error"
 
 
 @given(st.text())
