@@ -7,9 +7,10 @@ integer arithmetic of Pillow alone, so that the same pixels give the same number
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 from PIL import Image, ImageChops
 
@@ -142,9 +143,5 @@ def _tiles(width: int, height: int) -> list[tuple[int, int, int, int]]:
 
 def _quantile(histogram: Sequence[int], share: float) -> int:
     """Return the level that `share` of the pixels do not exceed."""
-    wanted, seen = share * sum(histogram), 0
-    for level, count in enumerate(histogram):
-        seen += count
-        if seen >= wanted and seen:
-            return level
-    return len(histogram) - 1
+    counted = list(accumulate(histogram))
+    return bisect_left(counted, max(1.0, share * counted[-1]))
