@@ -22,6 +22,7 @@ import sys
 import threading
 import zlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -464,9 +465,9 @@ def read_manifest(ml: MlFolder, *, objects: Objects) -> TrainingManifest:
 
 
 def log(line: str) -> None:
-    """Say one line in the host's log."""
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
+    """Say one line in the host's log; a disk that is full does not hear it."""
+    with suppress(OSError):
+        os.write(1, f"{line}\n".encode())
 
 
 def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:

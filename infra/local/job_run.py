@@ -6,6 +6,9 @@
                                 └─ Interrupted: instances lost, SIGTERM … SIGKILL ──→ Starting
     an internal error: back to Starting while RetryStrategy allows it, else Failed
 
+A full disk is the platform's, not the program's: a job waits for room as long as it takes, and a
+program that failed for want of it had an internal error.
+
 An interruption is nobody's fault and does not count as a retry: instances that are lost, as spot
 instances are, and a platform that goes down or is killed. The job begins again from its
 checkpoints.
@@ -19,6 +22,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -43,6 +47,8 @@ _PASSING_ERRORS = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM}
 )
 """What a machine that is full or busy says, and may not say a moment later."""
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_PROBE_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +98,7 @@ class JobRun:
     _first_failed: _Host | None = None
     _began_at: float | None = None
     _interrupting: bool = False
+    _was_full: bool = False
     _kill_at: float | None = None
     _next_push: float = 0.0
     _failing_since: float | None = None
@@ -114,7 +121,8 @@ class JobRun:
             if self._failing_since is None:
                 self._failing_since = now
             waited = now - self._failing_since
-            if not _passes(problem) or waited > self.workshop.storage_patience_seconds:
+            patient = waited <= self.workshop.storage_patience_seconds or _is_full(problem)
+            if not _passes(problem) or not patient:
                 self._internal_error(str(problem))
         else:
             self._failing_since = None
@@ -177,7 +185,7 @@ class JobRun:
         self._kill()
         self._hosts.clear()
         self._first_failed = self._kill_at = None
-        self._interrupting = False
+        self._interrupting = self._was_full = False
         workshop = self.workshop
         if (workshop.folder / self.name).exists():
             shutil.rmtree(workshop.folder / self.name)
@@ -227,7 +235,11 @@ class JobRun:
         elif failed:
             self._first_failed = self._first_failed or failed[0]
             self._kill()
+            lacked_room = self._lacked_room(self._first_failed)
             self._push(final=True)
+            if lacked_room:
+                self._internal_error("the disk was full")
+                return
             self._upload_folders(definition, model=False)
             self._fail(self._reason(self._first_failed))
         elif all(code == 0 for code in codes):
@@ -379,6 +391,22 @@ class JobRun:
         }
         return uploaded.get("model", "")
 
+    def _lacked_room(self, host: _Host) -> bool:
+        """Tell whether a program failed for want of room on the disk, once there is room again.
+
+        Raises:
+            OSError: there is none yet.
+        """
+        probe = self.workshop.folder / self.name / ".probe"
+        try:
+            probe.write_bytes(bytes(_PROBE_BYTES))
+        except OSError as problem:
+            self._was_full = self._was_full or _is_full(problem)
+            raise
+        finally:
+            probe.unlink(missing_ok=True)
+        return self._was_full or os.strerror(errno.ENOSPC) in ml_folder.failure_text(host.folder)
+
     def _reason(self, host: _Host) -> str:
         text = ml_folder.failure_text(host.folder)
         code = host.program.exit_code or 0
@@ -409,3 +437,10 @@ def _passes(problem: Exception) -> bool:
     if isinstance(problem, OSError):
         return problem.errno in _PASSING_ERRORS
     return isinstance(problem, WaitError)
+
+
+def _is_full(problem: Exception) -> bool:
+    """Tell whether the disk is full, whoever met it."""
+    if isinstance(problem, OSError):
+        return problem.errno in _FULL
+    return isinstance(problem, AtelierError) and problem.facts.get("errno") in _FULL

@@ -7,6 +7,7 @@ closed, never used again.
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import threading
@@ -157,5 +158,7 @@ class Database:
                 where=self._path.name,
             )
         if primary == sqlite3.SQLITE_FULL:
-            return ServiceUnavailable(said, do="Free space on the disk; work goes on by itself.")
+            return ServiceUnavailable(
+                said, do="Free space on the disk; work goes on by itself.", errno=errno.ENOSPC
+            )
         return ServiceUnavailable(said)

@@ -1,5 +1,6 @@
 """What becomes of jobs when the platform is killed, goes down, or its storage fails."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from atelier.contracts.clock import ManualClock
-from atelier.contracts.errors import NotFound
+from atelier.contracts.errors import NotFound, ServiceUnavailable
 from infra.local.job_record import JobStatus, Secondary
 from infra.local.programs import ProcessIdentity
 from tests.local.bench import QUICK, TrainingBench, definition, finish, turns_until, until
@@ -270,6 +271,63 @@ def test_a_bucket_that_fails_for_too_long_is_an_internal_error(bench: TrainingBe
         lambda: service.describe_record("job-1").ended,
     )
     assert service.describe("job-1").failure_reason == "InternalServerError: the disk is full"
+
+
+class FullDisk:
+    """A bucket whose disk is full until it is told otherwise."""
+
+    def __init__(self, objects) -> None:
+        self._objects = objects
+        self.full = True
+
+    def put(self, key: str, body: bytes, **more):
+        if self.full:
+            raise ServiceUnavailable("no room", errno=errno.ENOSPC)
+        return self._objects.put(key, body, **more)
+
+    def __getattr__(self, name: str):
+        return getattr(self._objects, name)
+
+
+def test_a_job_waits_for_room_on_the_disk_however_long_it_takes(bench: TrainingBench):
+    bench.objects = FullDisk(bench.objects)
+    clock = ManualClock()
+    service = bench.service("save('a', 'a')", clock=clock)
+    service.create(definition())
+    for _ in range(50):
+        service.tick()
+        clock.advance(60)
+    assert not service.describe_record("job-1").ended
+    bench.objects.full = False
+    turns_until(
+        lambda: (service.tick(), clock.advance(1)),
+        lambda: service.describe_record("job-1").ended,
+    )
+    assert service.describe("job-1").status == "Completed"
+    assert service.describe_record("job-1").retries == 0
+
+
+def test_a_program_that_fails_for_want_of_room_had_an_internal_error(bench: TrainingBench):
+    body = """
+    if (ML / "checkpoints/once").exists(): sys.exit(0)
+    save("once")
+    (ML / "output/failure").write_text("OSError: [Errno 28] No space left on device")
+    sys.exit(1)
+    """
+    record = bench.run(body, RetryStrategy={"MaximumRetryAttempts": 1})
+    assert (record.status, record.retries) == (JobStatus.COMPLETED, 1)
+
+
+def test_a_program_that_lacks_room_again_and_again_fails_by_no_fault_of_its_own(
+    bench: TrainingBench,
+):
+    record = bench.run(
+        """
+        (ML / "output/failure").write_text("OSError: [Errno 28] No space left on device")
+        sys.exit(1)
+        """
+    )
+    assert record.failure_reason == "InternalServerError: the disk was full"
 
 
 @pytest.mark.parametrize("moment", range(6))
