@@ -181,6 +181,12 @@ def _failed_silently(seen: Evidence) -> Evidence:
     return with_execution(going, execution, status="FAILED", error="ContractBroken")
 
 
+def _told_something_else(seen: Evidence) -> Evidence:
+    failed = _failed_silently(seen)
+    record = failed.ledger.requests[ready(seen).request]
+    return with_request(failed, record, waiting_for="training starts again after: it was lost")
+
+
 def _aborted_unsettled(seen: Evidence) -> Evidence:
     going = standing_at(alive(seen), Status.TRAINING, waiting_for="an operator")
     return with_execution(going, execution_of(seen, ready(seen)), status="ABORTED")
@@ -358,6 +364,7 @@ BROKEN: Mapping[str, tuple[Break, ...]] = {
     ),
     "somebody-works-on-it": (
         _failed_silently,
+        _told_something_else,
         _aborted_unsettled,
         _never_started,
         lambda e: standing_at(alive(e), Status.TRAINING),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -10,7 +11,8 @@ from infra.doctor import examine
 from infra.doctor.evidence import Evidence
 from infra.doctor.findings import Verdict
 from infra.doctor.table import CHECKS
-from tests.doctor.breaking import BROKEN, HOUR, alive
+from tasks.settle_execution import stuck_sentence
+from tests.doctor.breaking import BROKEN, HOUR, alive, ready, with_request
 
 CASES = [(name, number) for name, worlds in BROKEN.items() for number in range(len(worlds))]
 
@@ -62,3 +64,23 @@ def test_what_could_not_be_read_is_told_as_not_looked_at_and_never_as_held(healt
     assert verdicts["nothing-held-for-nobody"][0] is Verdict.NOT_LOOKED_AT
     assert "no platform runs" in verdicts["nothing-held-for-nobody"][1]
     assert verdicts["job-changes-are-told"] == (Verdict.HELD, "")
+
+
+def test_who_is_told_that_their_execution_failed_in_place_is_attended(healthy):
+    [failed, *_] = [world(healthy) for world in BROKEN["somebody-works-on-it"]]
+    record = failed.ledger.requests[ready(healthy).request]
+    told = with_request(failed, record, waiting_for=stuck_sentence(record, "ContractBroken"))
+    assert "somebody-works-on-it" in found_in(failed)
+    assert "somebody-works-on-it" not in found_in(told)
+
+
+def test_what_is_younger_than_the_grace_is_under_way_and_no_finding(healthy):
+    broken = BROKEN["somebody-works-on-it"][0](healthy)
+    assert "somebody-works-on-it" not in found_in(broken, grace_seconds=7200)
+
+
+def test_what_a_platform_left_long_ago_is_young_again_once_it_has_begun_anew(healthy):
+    broken = BROKEN["somebody-works-on-it"][0](healthy)
+    life = replace(broken.life, began_at=broken.read_at - timedelta(seconds=60))
+    assert "somebody-works-on-it" not in found_in(replace(broken, life=life))
+    assert "somebody-works-on-it" in found_in(replace(broken, life=life), grace_seconds=59)

@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from infra.doctor.histories import HistoryReader, carried_by
+from tests.engine.world import World, callback, task
+from workflows.engine.engine import TaskFailure, TaskSuccess
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 TASK = {"resourceType": "lambda", "resource": "invoke", "timeoutInSeconds": 60}
@@ -111,3 +113,29 @@ def test_few_flaws_of_one_history_stand_for_all():
 )
 def test_an_execution_carries_what_a_forks_input_names_else_its_name(input_text, request_id):
     assert carried_by("named", input_text) == request_id
+
+
+def test_what_our_engine_writes_has_no_flaws_also_when_it_is_redriven_or_stopped():
+    for end in ("succeeded", "redriven", "stopped", "waiting"):
+        world = World()
+        world.functions.answers("work", TaskFailure("Down", "away"))
+        states = {"Work": task(Next="Ask"), "Ask": callback()}
+        if end != "redriven":
+            world.functions.answers("work", TaskSuccess("done"))
+        arn = world.run(states, {"n": 1})
+        if end == "redriven":
+            world.functions.answers("work", TaskSuccess("done"))
+            world.engine.redrive_execution(arn)
+            world.engine.run_due()
+        if end in {"succeeded", "redriven"}:
+            world.engine.send_task_success(world.functions.calls[-1].payload["token"], {})
+            world.engine.run_due()
+        if end == "stopped":
+            world.engine.stop_execution(arn)
+        running = world.engine.describe_execution(arn).status == "RUNNING"
+        reader = HistoryReader()
+        for event in world.store.events(arn, beyond=0, limit=100, reverse=False):
+            reader.take(event.id, event.previous_id, event.type, event.timestamp, event.details)
+        history = reader.history(running=running)
+        assert (end, history.flaws) == (end, ())
+        assert bool(history.open) == (end == "waiting")

@@ -12,6 +12,7 @@ from infra.doctor.case import Case
 from infra.doctor.evidence import ExecutionSeen
 from infra.doctor.findings import Trouble
 from tasks.endings import JOB_ATTEMPT
+from tasks.settle_execution import STOOD_STILL
 
 OUTCOMES = TERMINAL - {Status.ERASED}
 MEMBERS_OF: Mapping[Status, frozenset[BatchState]] = {
@@ -109,7 +110,7 @@ def _unattended(record: RequestRecord, own: ExecutionSeen | None, case: Case) ->
         )
     if own.ended_at is None or not case.settled(max(own.ended_at, record.updated_at)):
         return None
-    told = bool(record.waiting_for)
+    told = STOOD_STILL in record.waiting_for
     if own.status in IN_PLACE and told:
         return None
     do = {
