@@ -2,12 +2,13 @@
 PYTHON ?= python3.11
 DEMO := .venv
 TEST := .venv-test
+FUZZ := .fuzz
 # Two busy-waiting threads on two shared cores cost more than they give.
 export OMP_WAIT_POLICY ?= passive
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo chaos test check format machines locks bench clean
+.PHONY: help demo chaos fuzz test check format machines locks bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -17,6 +18,9 @@ demo: $(DEMO)/.installed ## onboard one subject on this machine and draw its fir
 
 chaos: $(DEMO)/.installed ## onboard twenty subjects while everything fails: make chaos SEED=7
 	$(DEMO)/bin/python -m app.cli chaos --seed $(or $(SEED),1)
+
+fuzz: $(FUZZ)/.installed ## let a fuzzer at every parser: make fuzz SECONDS=30 TARGETS="photo archive"
+	PYTHONPATH=$(FUZZ) $(TEST)/bin/python -m tests.fuzz.fuzzer --seconds $(or $(SECONDS),30) $(TARGETS)
 
 test: $(TEST)/.installed ## run every test
 	$(TEST)/bin/python -m pytest
@@ -42,7 +46,7 @@ bench: $(DEMO)/.installed ## measure the demo and write benchmarks/results/demo.
 	$(DEMO)/bin/python -m benchmarks.demo
 
 clean: ## remove environments and local state
-	rm -rf $(DEMO) $(TEST) .atelier
+	rm -rf $(DEMO) $(TEST) $(FUZZ) .atelier
 
 # The pins are resolved for one Python; another fails late and unclearly, so this fails first.
 define need-python
@@ -65,4 +69,9 @@ $(TEST)/.installed: locks/test.lock pyproject.toml
 	$(PYTHON) -m venv --clear $(TEST)
 	$(TEST)/bin/pip install --quiet --requirement locks/test.lock
 	$(TEST)/bin/pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# The fuzzer lies beside the test environment, which is its lock and nothing else.
+$(FUZZ)/.installed: $(TEST)/.installed
+	$(TEST)/bin/python -m pip install --quiet --upgrade --target $(FUZZ) atheris==3.0.0
 	@touch $@

@@ -87,7 +87,7 @@ def outside(name: str, seconds: int, corpus: Path) -> dict[str, object]:
 
 def inside(name: str, seconds: int, corpus: Path) -> int:
     """Fuzz one target until the time is up or something is found; libFuzzer ends the process."""
-    import atheris  # type: ignore[import-not-found]  # noqa: PLC0415 - a tool of its own
+    import atheris  # noqa: PLC0415 - a tool of its own
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -113,8 +113,10 @@ def inside(name: str, seconds: int, corpus: Path) -> int:
 def _environment() -> dict[str, str]:
     import os  # noqa: PLC0415 - the fuzzer is a root of its own
 
-    path = [str(HERE.parents[1]), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]  # noqa: TID251
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path))}  # noqa: TID251
+    given = os.environ.get("PYTHONPATH", "").split(os.pathsep)  # noqa: TID251
+    # The inner process works in a folder of its own.
+    path = [str(HERE.parents[1]), *(str(Path(name).absolute()) for name in given if name)]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path)}  # noqa: TID251
 
 
 def _keep(name: str, crash: Path) -> Path:
