@@ -120,9 +120,7 @@ def finish_batch(batch: Batch, *, pace: Pace, ports: Ports) -> Outcome:
     """
     members = _claim(batch, ports=ports)
     try:
-        sealed, refused = manifests.seal(members, batch=batch.batch, objects=ports.objects)
-        for record, error in refused:
-            end(record, error, ports=ports)
+        sealed, members = _seal(members, batch=batch.batch, ports=ports)
         if sealed is None:
             ports.ledger.move_batch(batch.batch, to=BatchState.RELEASED)
             return Outcome.RELEASED
@@ -203,6 +201,20 @@ def _claim(batch: Batch, *, ports: Ports) -> tuple[RequestRecord, ...]:
 def _waits(member: tuple[str, int], *, ports: Ports) -> bool:
     record = ports.ledger.read(member[0])
     return (record.attempt, record.status) == (member[1], Status.QUEUED)
+
+
+def _seal(
+    members: tuple[RequestRecord, ...], *, batch: str, ports: Ports
+) -> tuple[Sealed | None, tuple[RequestRecord, ...]]:
+    """Seal the manifest of those members that can be trained; the others end, each alone."""
+    sealed, refused = manifests.seal(members, batch=batch, objects=ports.objects)
+    while refused:
+        for record, error in refused:
+            end(record, error, ports=ports)
+        gone = {record.request for record, _ in refused}
+        members = tuple(record for record in members if record.request not in gone)
+        sealed, refused = manifests.seal(members, batch=batch, objects=ports.objects)
+    return sealed, members
 
 
 def _named(

@@ -41,8 +41,8 @@ def seal(
     """Write the manifest of a batch's job once and return it: the first writer's, for ever.
 
     A manifest that was lost, or does not read, is written anew. Without members there is none.
-    Members whose dataset is not there or does not read are returned with the reason; the others do
-    not notice. If that leaves nobody, there is no manifest.
+    Members whose dataset is not there or does not read are returned with the reason, and nothing is
+    written: they must have ended before a manifest without them is the truth.
     """
     if not members:
         return None, ()
@@ -54,7 +54,7 @@ def seal(
     except ContractBroken:
         readable = False
     tasks, refused = _tasks(members, objects=objects)
-    if not tasks:
+    if refused:
         return None, refused
     base = base_model(members[0].given.base)
     manifest = TrainingManifest(
@@ -69,8 +69,8 @@ def seal(
     try:
         objects.put(keys.manifest(name), body, content_type="application/json", if_absent=readable)
     except ObjectExists:
-        return _sealed(objects.read(keys.manifest(name))), refused
-    return Sealed(body, manifest), refused
+        return _sealed(objects.read(keys.manifest(name))), ()
+    return Sealed(body, manifest), ()
 
 
 def _sealed(body: bytes) -> Sealed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from atelier.contracts.errors import (
     PoisonousTask,
     ServiceUnavailable,
 )
+from atelier.contracts.records import Notification
 from atelier.contracts.status import Stamp, Status, Verdict
 from tasks import (
     announce,
@@ -26,8 +28,9 @@ from tasks import (
     register,
     sync_checkpoints,
 )
-from tasks.endings import end
+from tasks.endings import due, end
 from tasks.ports import Changed
+from tests.fakes.crashing import CallCount, CountedPort
 from tests.fakes.world import World
 
 
@@ -192,6 +195,74 @@ def test_what_could_not_be_delivered_stays_in_the_outbox_and_is_swept(world):
     assert [n.tenant for n in world.notifications.delivered] == ["globex"]
     world.notifications.down = set()
     assert announce.run({}, ports=world.ports) == {"undelivered": 0}
+
+
+def test_a_notification_far_down_the_outbox_is_delivered_by_its_id(world):
+    world.notifications.down = {"acme"}
+    for number in range(3):
+        request = world.queued(
+            f"u{number}", token=f"t{number}", execution=f"e{number}", tenant="acme"
+        )
+        cancel.run({"request": request}, ports=world.ports)
+    mine = world.queued("me", token="mine", execution="mine")
+    end(world.read(mine), PoisonousTask("x"), ports=world.ports)
+
+    class NobodyReadsTheOutbox(CountedPort):
+        def undelivered(self, **_: Any) -> Any:
+            raise AssertionError("the outbox may have a million rows")
+
+    ledger = NobodyReadsTheOutbox(world.ledger, CallCount(10**9))
+    ports = replace(world.ports, ledger=ledger)
+    announce.run({"request": mine, "outcome": "failed"}, ports=ports)
+    assert [told.data["onboarding"] for told in world.notifications.delivered] == [mine]
+
+
+def test_a_dead_receiver_starves_nobody_and_is_asked_once_a_sweep(world):
+    asked: list[str] = []
+
+    class Slow:
+        def deliver(self, notification: Notification) -> None:
+            asked.append(notification.tenant)
+            if notification.tenant == "acme":
+                world.clock.advance(20)
+                raise ServiceUnavailable("no answer for 20 s")
+
+    class Outbox:
+        def undelivered(self, *, limit: int, after: Notification | None = None) -> Any:
+            first = rows.index(after) + 1 if after else 0
+            return rows[first : first + limit]
+
+        def mark_delivered(self, notification: str, *, at: datetime) -> None:
+            """Nothing to note: the rows stand still."""
+
+    tenants = ["acme"] * 19 + ["globex"]
+    rows = [
+        Notification(f"m{n:03d}", tenants[n % 20], "onboarding.ready", {}, world.clock.now())
+        for n in range(announce.PAGE + 20)
+    ]
+    ports = replace(world.ports, notifications=Slow(), ledger=Outbox())
+    left = announce.run({}, ports=ports)["undelivered"]
+    assert asked.count("acme") == 1
+    assert asked.count("globex") == len(rows) // 20
+    assert left == len(rows) - len(rows) // 20
+
+
+def test_a_retried_requests_deadline_counts_from_the_retry_and_moves_no_further(world):
+    request = world.queued(execution="first", deadline_seconds=600)
+    world.clock.advance(700)
+    record(world, poisonous(), "first", onboarding={"request": request})
+    payload = {"given": world.asked(deadline_seconds=600), "execution": "second"}
+    register.run(payload, ports=world.ports)
+    deadline = world.clock.now() + timedelta(seconds=600)
+    for token in "abc":
+        assert due(world.read(request)) == deadline
+        launch_training.run({"request": request, "token": token}, ports=world.ports)
+        world.dispatch()
+        world.clock.advance(100)
+        world.event(str(world.read(request).job), "Stopped")
+        sync_checkpoints.run({"request": request, "turn": 0}, ports=world.ports)
+    assert world.read(request).attempt == 5
+    assert due(world.read(request)) == deadline
 
 
 def test_each_attempts_end_is_a_notification_of_its_own(world):
