@@ -5,7 +5,8 @@ It trains nothing and draws nothing, but all else is the real platform. A point 
 port (`ledger.publish`), a status that the ledger enters (`to:claimed`), a word in `training:` or
 `executions:` for those services' own writes, or `any`. At the count-th of them the process kills
 itself with SIGKILL, `before` or `after` it. Point `none` never comes: this life goes on until every
-onboarding has ended and its person was told.
+onboarding has ended and its person was told. Point `program` kills no platform but so many
+training programs, and `instance` takes so many instances away.
 """
 
 from __future__ import annotations
@@ -132,11 +133,24 @@ def all_told(platform: LocalPlatform) -> bool:
     return bool(records) and not running and not platform.ledger.undelivered(limit=1)
 
 
+def hurt(platform: LocalPlatform, point: str) -> bool:
+    """Kill one training program that runs, or take its instance away; False while none runs."""
+    for job, _, pid in platform.training.running():
+        if point == "program":
+            os.kill(pid, signal.SIGKILL)
+        else:
+            platform.training.interrupt(job)
+        return True
+    return False
+
+
 def main(home: Path, point: str, count: int, moment: str) -> int:
     platform = open_platform(home, Executioner(point, count, moment))
     platform.start()
+    to_hurt = count if point in {"program", "instance"} else 0
     latest = time.monotonic() + PATIENCE_SECONDS
     while not all_told(platform):
+        to_hurt -= bool(to_hurt and hurt(platform, point))
         if time.monotonic() > latest:
             return 1
         time.sleep(0.05)

@@ -58,6 +58,11 @@ STORIES: dict[str, tuple[Kill, ...]] = {
     "while checkpoints are synced": (("training-objects.put", 4, "after"),) * 2,
     **{f"anywhere, seed {seed}": seeded(100 + seed, 3) for seed in range(4)},
 }
+LOSSES: dict[str, Kill] = {
+    "a training program is killed, again and again": ("program", 3, "after"),
+    "instances are lost, again and again": ("instance", 3, "after"),
+}
+"""What hurts a training and leaves the platform alone."""
 POWER_CUTS = frozenset({"the machine's power is cut, twice"})
 """What these kills leave also lacks all that was never synced to the disk."""
 STORIES["the machine's power is cut, twice"] = (("to:publishing", 1, "after"), ("any", 30, "after"))
@@ -117,7 +122,8 @@ def cut_power(home: Path) -> None:
 def tell(home: Path, kills: tuple[Kill, ...], *, power: bool = True) -> Outcome:
     """Let platforms live in a home, one after the other."""
     exit_codes, complaints = [], ""
-    for point, count, moment in (*kills, NEVER):
+    lives = kills if kills[0] in LOSSES.values() else (*kills, NEVER)
+    for point, count, moment in lives:
         life = subprocess.run(
             [*PLATFORM, str(home), point, str(count), moment],
             cwd=REPOSITORY,
@@ -152,13 +158,14 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
     folder = tmp_path_factory.mktemp("crashes")
     prepare(folder / "prepared")
     homes = {}
-    for number, story in enumerate(STORIES):
+    stories = {**STORIES, **{story: (loss,) for story, loss in LOSSES.items()}}
+    for number, story in enumerate(stories):
         homes[story] = folder / f"home-{number}"
         shutil.copytree(folder / "prepared", homes[story], symlinks=True)
     with ThreadPoolExecutor(6) as pool:
         told = {
             story: pool.submit(tell, homes[story], kills, power=story not in POWER_CUTS)
-            for story, kills in STORIES.items()
+            for story, kills in stories.items()
         }
         return {story: outcome.result() for story, outcome in told.items()}
 
@@ -176,6 +183,21 @@ def test_a_platform_that_is_killed_goes_on_and_everybody_is_ready_once_and_told_
     for record in outcome.records:
         assert (record.attempt, record.lone_failures) == (1, 0)
         assert len(set(outcome.told(record.request))) == 1
+
+
+@pytest.mark.parametrize("story", LOSSES)
+def test_trainings_that_are_lost_by_nobodys_fault_go_on_and_are_held_against_nobody(
+    outcomes: dict[str, Outcome], story: str
+):
+    outcome = outcomes[story]
+    assert outcome.exit_codes == [0], outcome.complaints
+    assert [record.status for record in outcome.records] == [Status.READY, Status.READY]
+    assert outcome.versions == [1, 1]
+    assert [record.lone_failures for record in outcome.records] == [0, 0]
+    attempts = [record.attempt for record in outcome.records]
+    killed = sum(record.interruptions for record in outcome.records)
+    assert killed == sum(attempts) - len(attempts)
+    assert killed in ({1, 2, 3} if story.startswith("a training program") else {0})
 
 
 @pytest.mark.parametrize("story", sorted(DONE_BEFORE_THE_KILL))
