@@ -132,8 +132,11 @@ def measurement(
         ),
         Phase.PUBLISHING: (entered.get(Status.TRAINED.value), ready),
     }
-    if record.resume_from is not None:
+    begun_again = TrainingState.STOPPED.value in host
+    if begun_again or record.resume_from is not None:
         del moments[Phase.TRAINING]  # A part of it was trained before.
+    if begun_again:
+        del moments[Phase.START]
     taken = {
         phase.value: Taken(round(seconds, 3), round(work(given, phase, company=company), 3))
         for phase, (began, over) in moments.items()

@@ -54,7 +54,8 @@ class Forecast:
         trained_at: its host is done.
         found_at: the look that finds that.
         ready_at: it is published.
-        measured: how many measurements stand behind it, the fewest of any phase to come.
+        measured: how many measurements stand behind it, the fewest of any of the host's phases to
+            come; a host that trains has measured itself.
     """
 
     launched_at: datetime | None
@@ -99,7 +100,7 @@ def forecast(
     speaks, done, measured = _done(record, progress, durations, launched, now=now, company=company)
     found = found_at(record, done, launched, speaks=speaks, settings=settings, now=now)
     ready = found + _seconds(publishing.seconds)
-    return Forecast(launched, done, found, ready, min(measured, publishing.measured))
+    return Forecast(launched, done, found, ready, measured)
 
 
 def _launched(record: RequestRecord) -> datetime | None:
@@ -143,7 +144,7 @@ def _done(
     if progress is not None and progress.state is TrainingState.SAMPLING:
         passed = _since(progress, now=now)
         left = durations.remaining(given, Phase.SAMPLING, passed=passed, company=company)
-        return now, now + _seconds(left), sampling.measured
+        return now, now + _seconds(left), max(sampling.measured, 1)
     if progress is not None and progress.state is TrainingState.TRAINING:
         left = _training_left(progress, training.seconds, measured=training.measured, now=now)
         # The host measures itself: its word counts as one measurement.

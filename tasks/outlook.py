@@ -420,7 +420,12 @@ def lasted(record: RequestRecord, progress: Progress | None) -> list[tuple[str, 
     marks = [
         ("", record.created_at),
         ("photos and queue", entered.get(Status.LAUNCHING.value)),
-        ("the job's start", host.get(TrainingState.TRAINING.value)),
+        (
+            "the job's starts before and after an interruption"
+            if TrainingState.STOPPED.value in host
+            else "the job's start",
+            host.get(TrainingState.TRAINING.value),
+        ),
         ("training", host.get(TrainingState.SAMPLING.value)),
         ("adapter and samples", host.get(TrainingState.DONE.value)),
         (

@@ -37,12 +37,11 @@ class Reporter:
         """Say of every task that it waits, unless it had ended in an earlier run of this host.
 
         A host that was restarted finds its own progress.json of the same job and attempt, and goes
-        on from what was said in it.
+        on from what was said in it; `entered` then says when it last spoke before it stopped.
         """
         for task in tasks:
-            before = self._earlier(task)
+            before, now = self._earlier(task), self._clock.now()
             if before is None:
-                now = self._clock.now()
                 before = Progress(
                     request=task.request,
                     attempt=task.attempt,
@@ -54,12 +53,14 @@ class Reporter:
                     updated_at=now,
                     entered={TrainingState.WAITING.value: now},
                 )
-            if not before.state.ended:
+            elif not before.state.ended:
+                stopped = {TrainingState.STOPPED.value: before.updated_at}
                 before = replace(
                     before,
                     state=TrainingState.WAITING,
                     eta_seconds=None,
-                    updated_at=self._clock.now(),
+                    updated_at=now,
+                    entered={**before.entered, **stopped, TrainingState.WAITING.value: now},
                 )
             self._write(before)
 

@@ -98,12 +98,23 @@ def test_a_ready_request_is_measured_from_its_host_s_states_and_its_ledger(world
     }
 
 
-def test_a_training_that_began_from_a_checkpoint_is_not_taken_for_a_whole_one() -> None:
-    states = (TrainingState.TRAINING, TrainingState.SAMPLING, TrainingState.DONE)
+@pytest.mark.parametrize(
+    ("resumed", "stopped", "kept"),
+    [
+        (None, False, {Phase.START, Phase.TRAINING, Phase.SAMPLING}),
+        ("a/state.safetensors", False, {Phase.START, Phase.SAMPLING}),
+        (None, True, {Phase.SAMPLING}),
+    ],
+)
+def test_what_began_from_a_checkpoint_or_was_interrupted_is_not_taken_for_a_whole_one(
+    resumed: str | None, *, stopped: bool, kept: set[Phase]
+) -> None:
+    states = [TrainingState.TRAINING, TrainingState.SAMPLING, TrainingState.DONE]
+    states += [TrainingState.STOPPED] if stopped else []
     entered = {state.value: NOON + timedelta(seconds=n) for n, state in enumerate(states, 1)}
     record = at(
         Stamp(2, Status.READY, JOB),
-        resume_from="a/state.safetensors",
+        resume_from=resumed,
         entered={Status.LAUNCHING.value: NOON, Status.READY.value: NOON + timedelta(seconds=9)},
     )
     progress = Progress(
@@ -119,4 +130,4 @@ def test_a_training_that_began_from_a_checkpoint_is_not_taken_for_a_whole_one() 
     )
     told = measurement(record, progress, company=1)
     assert told is not None
-    assert set(told.taken) == {Phase.START, Phase.SAMPLING}
+    assert set(told.taken) == kept
