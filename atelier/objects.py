@@ -137,24 +137,38 @@ class S3Objects:
         return sorted(found)
 
 
+def check_address(address: str) -> str:
+    """Return `address` if a bucket may be there.
+
+    Raises:
+        ValueError: it is neither `file:///<folder>/` nor `s3://<bucket>/<prefix>/`.
+    """
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        parts = urlsplit("")
+    is_folder = parts.scheme == "file" and not parts.netloc and parts.path.startswith("/")
+    if not (is_folder or (parts.scheme == "s3" and parts.netloc)) or not address.isprintable():
+        raise ValueError(
+            f"objects at {address[:200]!r}: file:///<folder>/ or s3://<bucket>/ is allowed"
+        )
+    return address
+
+
 def open_objects(address: str) -> Objects:
     """Return the bucket at `file:///<folder>/` or `s3://<bucket>/<prefix>/`.
 
     Raises:
         ValueError: another kind of address.
     """
-    parts = urlsplit(address)
-    if parts.scheme == "file" and not parts.netloc and parts.path.startswith("/"):
-        return FileObjects(Path(unquote(parts.path)))
-    if parts.scheme == "s3" and parts.netloc:
+    parts = urlsplit(check_address(address))
+    if parts.scheme == "s3":
         # Imported here: whose objects are files need not wait for it (75 to 165 ms).
         import boto3  # noqa: PLC0415
 
         prefix = parts.path.strip("/")
         return S3Objects(parts.netloc, f"{prefix}/" if prefix else "", client=boto3.client("s3"))
-    raise ValueError(
-        f"objects at {address[:200]!r}: file:///<folder>/ or s3://<bucket>/ is allowed"
-    )
+    return FileObjects(Path(unquote(parts.path)))
 
 
 def replace_file(path: Path, body: bytes) -> None:

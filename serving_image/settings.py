@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,9 @@ from pathlib import Path
 from atelier.contracts import container, keys
 from atelier.contracts.base_models import DEFAULT_BASE, BaseModel, base_model
 from atelier.contracts.settings import Targets
+from atelier.objects import check_address
 
+DEVICES = r"auto|cpu|mps|cuda(?::[0-9]{1,2})?"
 MEBIBYTE = 1024 * 1024
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8080
@@ -64,6 +67,10 @@ class ServeSettings:
 
     def __post_init__(self) -> None:
         """Check every range."""
+        if not re.fullmatch(DEVICES, self.device):
+            raise ValueError(
+                f"device {self.device[:40]!r}; auto, cpu, cuda or cuda:<n> are allowed"
+            )
         for name, value, least, most in (
             ("port", self.port, 0, 65_535),
             ("threads", self.threads, 1, 256),
@@ -93,7 +100,6 @@ def from_environment(environment: Mapping[str, str]) -> ServeSettings:
         ValueError: a variable does not read; the message names it and what is allowed.
     """
     base = base_model(environment.get("ATELIER_BASE", DEFAULT_BASE))
-    objects = environment.get(container.OBJECTS_VARIABLE)
     return ServeSettings(
         base=base.id,
         base_models=Path(environment.get(container.BASE_MODELS_VARIABLE, DEFAULT_BASE_MODELS)),
@@ -103,11 +109,11 @@ def from_environment(environment: Mapping[str, str]) -> ServeSettings:
         threads=_whole(environment, "ATELIER_SERVE_THREADS", 1),
         slots=_whole(environment, "ATELIER_SERVE_SLOTS", 16),
         rank=_whole(environment, "ATELIER_SERVE_RANK", preset_rank(base)),
-        targets=Targets(environment.get("ATELIER_SERVE_TARGETS", preset_targets(base))),
+        targets=_targets(environment, preset_targets(base)),
         most_rows=_whole(environment, "ATELIER_SERVE_ROWS", 8),
         queue_rows=_whole(environment, "ATELIER_SERVE_QUEUE_ROWS", 64),
         host_bytes=_whole(environment, "ATELIER_SERVE_HOST_MEBIBYTES", 2048) * MEBIBYTE,
-        artifacts=None if objects is None else objects.rstrip("/") + "/" + keys.ARTIFACT_PREFIX,
+        artifacts=_artifacts(environment),
     )
 
 
@@ -120,6 +126,24 @@ def preset_targets(base: BaseModel) -> Targets:
     """Return the widest targets that the base model's presets train."""
     widest_last = list(Targets)
     return max((h.targets for h in base.presets.values()), key=widest_last.index)
+
+
+def _artifacts(environment: Mapping[str, str]) -> str | None:
+    objects = environment.get(container.OBJECTS_VARIABLE)
+    if objects is None:
+        return None
+    try:
+        return check_address(objects).rstrip("/") + "/" + keys.ARTIFACT_PREFIX
+    except ValueError as problem:
+        raise ValueError(f"{container.OBJECTS_VARIABLE}: {problem}") from problem
+
+
+def _targets(environment: Mapping[str, str], default: Targets) -> Targets:
+    name = environment.get("ATELIER_SERVE_TARGETS", default.value)
+    if name not in {one.value for one in Targets}:
+        allowed = ", ".join(Targets)
+        raise ValueError(f"ATELIER_SERVE_TARGETS={name[:40]!r}: one of {allowed} is allowed")
+    return Targets(name)
 
 
 def _whole(environment: Mapping[str, str], name: str, default: int) -> int:

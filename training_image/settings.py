@@ -8,6 +8,7 @@ from pathlib import Path
 
 from atelier.contracts import container
 from atelier.contracts.container import MlFolder
+from atelier.objects import check_address
 
 DEFAULT_BASE_MODELS = "/opt/atelier/base-models"
 
@@ -64,6 +65,10 @@ def from_environment(environment: Mapping[str, str]) -> TrainSettings:
             f"{container.OBJECTS_VARIABLE} is not set; it says where objects are, such as "
             "s3://<bucket>/ or file:///<folder>/"
         )
+    try:
+        check_address(objects)
+    except ValueError as problem:
+        raise ValueError(f"{container.OBJECTS_VARIABLE}: {problem}") from problem
     root = environment.get(container.ML_ROOT_VARIABLE)
     return TrainSettings(
         ml=MlFolder(Path(root)) if root else MlFolder(),

@@ -19,11 +19,13 @@ from atelier.contracts.progress import Progress
 from atelier.objects import FileObjects
 from infra.local.model_disk import ModelDisk
 from serving_image.artifact import check_url
+from serving_image.settings import from_environment as serve_settings
 from tasks import settle_execution
 from tasks.causes import read_error
 from tests.fakes.world import new_world
 from training_image.assignment import read_assignment
 from training_image.control import ControlChannel, Reply
+from training_image.settings import from_environment as train_settings
 from workflows.engine.errors import StateFailure
 from workflows.engine.intrinsics import compile_call
 from workflows.engine.jsontext import DEPTH_LIMIT, decode_from_outside
@@ -134,3 +136,33 @@ def test_a_function_on_data_that_states_nested_deep_fails_its_state_alone(depth:
 def test_a_range_beyond_what_an_index_holds_is_refused() -> None:
     with pytest.raises(StateFailure, match="at most 1,000"):
         compile_call("States.ArrayRange(1, 9999999999999999999999, 2)").evaluate(Scope({}, {}, {}))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ATELIER_OBJECTS", "ftp://x"),
+        ("ATELIER_OBJECTS", "file://host/x"),
+        ("ATELIER_OBJECTS", "s3://"),
+        ("ATELIER_OBJECTS", "http://["),
+        ("ATELIER_OBJECTS", "s3://b/\n"),
+        ("ATELIER_BASE", "../x"),
+        ("ATELIER_SERVE_TARGETS", "none"),
+        ("ATELIER_SERVE_DEVICE", "warp"),
+        ("ATELIER_SERVE_SLOTS", "-1"),
+        ("ATELIER_SERVE_ROWS", "1e3"),
+        ("SAGEMAKER_BIND_TO_PORT", "99999"),
+        ("ATELIER_SERVE_RANK", "\u0663"),
+    ],
+)
+def test_a_model_server_whose_environment_does_not_read_says_what_is_allowed(
+    name: str, value: str
+) -> None:
+    with pytest.raises((ValueError, InvalidRequest), match=r"allowed"):
+        serve_settings({name: value})
+
+
+@pytest.mark.parametrize("value", ["", "ftp://x", "s3://", "file:x", "http://["])
+def test_a_training_host_without_a_bucket_names_the_variable(value: str) -> None:
+    with pytest.raises(ValueError, match="ATELIER_OBJECTS"):
+        train_settings({"ATELIER_OBJECTS": value})
