@@ -53,7 +53,7 @@ def collect(
         raise FileNotFoundError(home / LEDGER)
     files, log = _Files(home), home / NOTIFICATIONS
     programs = evidence_processes.programs(home)
-    length = log.stat().st_size if log.exists() else 0
+    length = len(_whole_lines(log))
 
     read_at = platform_now(home, clock=clock)
     ledger = files.read(LEDGER, evidence_rows.ledger)
@@ -125,16 +125,24 @@ def _deliveries(log: Path, *, early_bytes: int) -> tuple[tuple[Delivery, ...], i
     found: list[Delivery] = []
     torn = position = 0
     body = log.read_bytes() if log.exists() else b""
-    for line in body.splitlines(keepends=True):
-        position += len(line)
+    for line in body.split(b"\n"):
+        position += len(line) + 1
+        if not line:
+            continue
         try:
             told = json.loads(line)["id"]
         except (ValueError, KeyError, TypeError):
             torn += 1
             continue
-        digest = ids.digest_of(line.removesuffix(b"\n"))
-        found.append(Delivery(told, digest, early=position <= early_bytes))
+        early = position <= early_bytes
+        found.append(Delivery(told, ids.digest_of(line), early=early))
     return tuple(found), torn
+
+
+def _whole_lines(log: Path) -> bytes:
+    """Return the log as far as its last whole line: half a line is cut off again."""
+    body = log.read_bytes() if log.exists() else b""
+    return body[: body.rfind(b"\n") + 1]
 
 
 def _began_at(home: Path) -> datetime | None:
