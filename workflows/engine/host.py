@@ -128,7 +128,7 @@ class Host:
         self._announce = announce
         self._batch = batch
         self._live: dict[str, _Live] = {}
-        self._forgotten: set[str] = set()
+        self._forgotten: dict[str, None] = {}
         self._alarms = Alarms()
         self._begun: dict[str, set[int]] = {}
         self._inbox: queue.SimpleQueue[tuple[str, Happening]] = queue.SimpleQueue()
@@ -245,8 +245,9 @@ class Host:
             StorageError: Nothing was stored, and memory is as the journals are.
         """
         try:
-            for execution_arn in {arn for arn, _ in happenings} & self._forgotten:
-                self._remember(execution_arn)
+            for execution_arn, _ in happenings:
+                if execution_arn in self._forgotten:
+                    self._remember(execution_arn)
             batch = self._advance(happenings)
             if batch.entries:
                 self._store.commit(batch.entries)
@@ -308,7 +309,7 @@ class Host:
         """Memory is ahead of the journals: these executions are to be taken up again."""
         for execution_arn in execution_arns:
             self._live.pop(execution_arn, None)
-            self._forgotten.add(execution_arn)
+            self._forgotten[execution_arn] = None
         self.wake.set()
 
     def _remember(self, execution_arn: str) -> None:
@@ -320,11 +321,13 @@ class Host:
                 # The commit that told of its failure may have stored the end: better told twice.
                 self._begun.pop(execution_arn, None)
                 self._announce.tell(record)
-        self._forgotten.discard(execution_arn)
+        self._forgotten.pop(execution_arn, None)
 
     def _give_up(self, execution_arn: str, cause: str) -> None:
         """End an execution that the engine failed on; later, when that cannot be stored now."""
         live = self._live.pop(execution_arn)
+        if live.record.status is not ExecutionStatus.RUNNING:
+            raise ExecutionNotRedrivable(f"Execution Not Redrivable: '{execution_arn}': {cause}")
         try:
             self._abandon(live.record, cause)
         except StorageError:
