@@ -222,7 +222,13 @@ def run(home: Path, port: int, *, build: Callable[..., LocalPlatform]) -> int:
     platform.stop()
     (home / "platform.json").unlink(missing_ok=True)
     lock.close()
-    return 1 if failed.is_set() else 0
+    if failed.is_set():
+        sys.stderr.write(
+            f"a part of the platform could not go on, and it ended: {home / 'platform.log'} says "
+            "why. Start it again; nothing is lost\n"
+        )
+        return 1
+    return 0
 
 
 def announce(home: Path, **facts: str) -> None:
