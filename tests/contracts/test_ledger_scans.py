@@ -9,10 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from atelier.contracts.clock import to_iso
 from atelier.contracts.errors import InvalidRequest, NotFound
 from atelier.contracts.status import Stamp, Status, Verdict
+from infra.local import ledger_rows
+from infra.local.ledger import SqliteLedger
+from infra.local.sqlite import Database
 from tasks import ledger_changes
-from tests.contracts.people import JOB, NOON, notification, request_record
+from tests.contracts.people import JOB, NOON, at, notification, request_record
 
 ENDS = (Status.READY, Status.FAILED, Status.CANCELLED, Status.ERASED)
 
@@ -142,3 +146,24 @@ def test_a_launch_slot_is_never_past_nor_far_ahead(last, now, interval):
     assert now <= slot <= now + most + interval
     if now <= last <= now + most:
         assert slot == max(now, last + interval)
+
+
+def test_a_home_of_an_older_atelier_is_scanned_as_if_it_were_of_this_one(tmp_path, clock):
+    path = tmp_path / "ledger.sqlite3"
+    lives, ended = request_record("lives"), at(Stamp(1, Status.FAILED), "ended")
+    older = Database(path, schema=ledger_rows.SCHEMA[:2])
+    with older.write() as connection:
+        for record in (lives, ended):
+            values = (record.request, record.to_json().decode(), "acme", record.given.owner)
+            times = (to_iso(record.created_at), None, None)
+            connection.execute(
+                "INSERT INTO requests VALUES (?, ?, ?, ?, ?, NULL, 0, ?, ?, ?)",
+                (*values, record.status, *times),
+            )
+    older.close()
+    ledger = SqliteLedger(path, clock=clock)
+    assert everybody(ledger, unfinished=True) == [lives.request]
+    assert len(everybody(ledger, unfinished=False)) == 2
+    ledger.advance(lives.request, Stamp(1, Status.CANCELLED))
+    assert everybody(ledger, unfinished=True) == [lives.request]
+    ledger.close()
