@@ -14,9 +14,10 @@ from atelier.contracts.clock import Clock, SystemClock
 from atelier.contracts.documents import DocumentError
 from atelier.contracts.progress import Progress, TrainingState
 from atelier.contracts.records import RequestRecord
+from infra.chaos.fleet import ENDED
 from infra.chaos.people import Asked
 from infra.chaos.plan import TENANT, Photos, Plan
-from infra.chaos.runner import ENDED, Ran
+from infra.chaos.runner import Ran
 from infra.local.ledger import SqliteLedger
 from infra.local.objects import WRITING
 from workflows.engine.sqlite_store import SqliteHistoryStore
