@@ -20,6 +20,7 @@ from atelier.contracts.clock import Clock
 from atelier.contracts.documents import decode, parse_json
 
 MODULE = "app.local"
+FOREGROUND = "--foreground"
 LOOPBACK = "127.0.0.1"
 START_SECONDS = 60.0
 STOP_SECONDS = 40.0
@@ -144,7 +145,17 @@ def running(home: Path, processes: Processes) -> Running | None:
             do="If no platform runs there, remove it; else stop the one that wrote it.",
         ) from problem
     command = processes.command(told.pid)
-    return told if command is not None and MODULE in command else None
+    return told if command is not None and _runs_in(home, command) else None
+
+
+def _runs_in(home: Path, command: str) -> bool:
+    """Tell whether a command line is that of a platform in a home.
+
+    A process that got a dead platform's id since is another program, or a platform elsewhere.
+    """
+    if MODULE not in command and FOREGROUND not in command:
+        return False
+    return f"--home {home} " in f"{command} " or "--home /" not in command
 
 
 def refuse_second(home: Path, processes: Processes) -> None:

@@ -75,6 +75,38 @@ def test_a_port_is_free_until_somebody_listens():
     assert SystemProcesses().port_is_free(0)
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "python -m app.local --home {home} --port 0",
+        "python -m app.local",
+        "python atelier up --foreground --home {home}",
+        "python atelier up --port 0 --foreground",
+    ],
+)
+def test_a_platform_is_found_however_it_was_started(fresh, command):
+    write_platform(fresh.home, pid=99)
+    fresh.processes.commands[99] = command.format(home=fresh.home)
+    assert fresh("up", "--json") == Exit.DONE
+    assert fresh.processes.started == []
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "python -m app.local --home /elsewhere --port 0",
+        "python -m app.local --home {home}-too --port 0",
+        "python atelier up --foreground --home /elsewhere",
+        "vim notes",
+    ],
+)
+def test_a_process_that_got_a_dead_platforms_id_is_not_taken_for_it(fresh, command):
+    write_platform(fresh.home, pid=99)
+    fresh.processes.commands[99] = command.format(home=fresh.home)
+    assert fresh("up") == Exit.DONE
+    assert len(fresh.processes.started) == 1
+
+
 def test_up_takes_over_what_a_crash_left(fresh):
     write_platform(fresh.home, pid=99)
     assert fresh("up") == Exit.DONE
