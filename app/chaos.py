@@ -65,6 +65,7 @@ def build(
             training=pace.training,
             serving=pace.serving,
             reconcile_seconds=pace.reconcile_seconds,
+            schedule_seconds=pace.schedule_seconds,
             threads=1,
         ),
         clock=SteadyClock(earliest=mark.read(), keep=mark.keep, machine=clock.now),

@@ -15,7 +15,8 @@ class Pace:
     """Settings of a platform under chaos.
 
     Attributes:
-        tasks, training, serving, reconcile_seconds: as in `infra.local.platform.LocalSettings`.
+        tasks, training, serving, reconcile_seconds, schedule_seconds: as in
+            `infra.local.platform.LocalSettings`.
         posting_threads: how many people ask at once.
         run_seconds: how long a run may take: as much, and as much more for each onboarding.
         drawn: how many models are drawn with at the end, at most.
@@ -26,6 +27,7 @@ class Pace:
     serving: Mapping[str, str] = field(default_factory=dict)
     posting_threads: int = 3
     reconcile_seconds: float = 5.0
+    schedule_seconds: float = 10.0
     run_seconds: tuple[float, float] = (300.0, 10.0)
     drawn: int = 8
 

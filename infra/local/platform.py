@@ -70,6 +70,7 @@ class LocalSettings:
         threads: CPU threads of each program.
         serving: environment of the model server on top of its own, such as `ATELIER_SERVE_SLOTS`.
         reconcile_seconds: between two looks at everything that has not ended.
+        schedule_seconds: between two wakes of the dispatcher that nobody asked for.
     """
 
     home: Path
@@ -81,6 +82,7 @@ class LocalSettings:
     threads: int = field(default_factory=lambda: min(os.cpu_count() or 1, 4))
     serving: Mapping[str, str] = field(default_factory=dict)
     reconcile_seconds: float = 30.0
+    schedule_seconds: float = SCHEDULE_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,7 +285,7 @@ class LocalPlatform:
             self._run_task("WakeDispatch", {"scheduled": True} if scheduled else {})
             if scheduled:
                 self._run_task("Announce", {})
-                due = self.clock.monotonic_seconds() + SCHEDULE_SECONDS
+                due = self.clock.monotonic_seconds() + self.settings.schedule_seconds
             self._queue_changed.wait(max(0.0, due - self.clock.monotonic_seconds()))
             self._queue_changed.clear()
 
