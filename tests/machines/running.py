@@ -120,13 +120,13 @@ class Run:
         return json.loads(self.record.output or "null")
 
 
-def run(machine: str, given: Mapping[str, Any], **script: list[Answer]) -> Run:
+def run(machine: str, given: Any, **script: list[Answer]) -> Run:
     """Run a machine until nothing happens any more; `script` replaces parts of the happy one."""
     functions = Functions({**HAPPY, **script})
     clock = ManualClock()
     engine = Engine(store=MemoryHistoryStore(), tasks=functions, clock=clock)
     engine.register(machine, asl.load(machine), substitutions=asl.MACHINES[machine].placeholders)
-    started = engine.start_execution(machine, name=f"{REQUEST}-1", input=dict(given))
+    started = engine.start_execution(machine, name=f"{REQUEST}-1", input=given)
     while True:
         engine.run_due()
         if functions.hand_in(engine):

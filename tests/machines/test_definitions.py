@@ -68,7 +68,7 @@ def test_after_publishing_there_is_no_way_to_failed():
 
 def test_a_fork_can_go_on_from_every_state_but_the_one_that_sends_it_there():
     states = set(asl.load("onboarding")["States"])
-    assert set(RESUMABLE) == states - {"ResumeAt", "InvalidResumeAt"}
+    assert set(RESUMABLE) == states - {"ResumeAt", "InvalidResumeAt", "InvalidInput"}
 
 
 def test_what_a_fork_carries_before_failure_is_what_an_input_may_hold():

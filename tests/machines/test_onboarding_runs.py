@@ -76,7 +76,12 @@ def test_a_final_error_is_recorded_announced_and_ends_the_execution(state, error
 
 def test_an_input_that_makes_no_request_fails_without_one_to_announce():
     nobody = {**FAILURE, "request": ""}
-    ended = run("onboarding", {}, Register=[fails("InvalidRequest")], RecordFailure=[nobody])
+    ended = run(
+        "onboarding",
+        {"user_id": ""},
+        Register=[fails("InvalidRequest")],
+        RecordFailure=[nobody],
+    )
     assert ended.functions.called("Announce") == [{"request": "", "outcome": "failed"}]
     assert ended.record.status == "FAILED"
 
@@ -160,6 +165,16 @@ def test_a_fork_that_lacks_data_is_told_what_is_needed(state):
         "InvalidResumeAt",
     )
     assert f"{state} needs {', '.join(RESUMABLE[state])}" in str(forked.record.cause)
+
+
+@pytest.mark.parametrize("given", [None, [], [GIVEN], "photos", 7, True, {}, {"user": "42"}])
+def test_an_input_that_says_nothing_is_refused_before_any_task(given):
+    refused = run("onboarding", given)
+    assert (refused.states, refused.record.error) == (
+        ["ResumeAt", "InvalidInput"],
+        "InvalidRequest",
+    )
+    assert '{"user_id": "42", "photos":' in str(refused.record.cause)
 
 
 @pytest.mark.parametrize("name", ["LaunchTrainig", "ResumeAt", "", 7, None])

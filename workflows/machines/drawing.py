@@ -26,7 +26,7 @@ def _ways(state: Mapping[str, Any]) -> Iterator[str]:
         yield state["Next"]
     forks = False
     for rule in state.get("Choices", ()):
-        if FORK in str(rule.get("And", rule)) and rule.get("IsPresent") is not False:
+        if _is_fork(rule):
             forks = True
         else:
             yield f"{rule['Next']}: {_condition(rule)}"
@@ -36,6 +36,12 @@ def _ways(state: Mapping[str, Any]) -> Iterator[str]:
         yield f"{catcher['Next']}: {_errors(catcher['ErrorEquals'])}"
     if state["Type"] in {"Succeed", "Fail"} or state.get("End"):
         yield "[*]"
+
+
+def _is_fork(rule: Mapping[str, Any]) -> bool:
+    """Tell whether a rule leads to a state because the input names it."""
+    inner = rule.get("And", [rule])
+    return any(test.get("Variable") == f"$.{FORK}" and "StringEquals" in test for test in inner)
 
 
 def _condition(rule: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
     ResumeAt → Register → NeedsTraining → LaunchTraining → WaitForCheckpoint → SyncCheckpoints
              → TrainingDone → PublishModel → AnnounceReady → Ready
     any final error → RecordFailure → AnnounceFailure → Failed
+    an input that says nothing → InvalidInput
 
 Errors that pass by themselves are retried, final errors are caught, and anything unexpected fails
 in place, so that the console's redrive goes on from that very state once the cause is gone.
@@ -12,6 +13,7 @@ The states come first, each with the reason why it is there; `build` joins them.
 
 from __future__ import annotations
 
+from atelier.contracts.errors import InvalidRequest
 from atelier.contracts.request import MAX_DEADLINE_SECONDS
 from workflows.machines import parts
 from workflows.machines.sdk import BaseRule, Choice, ChoiceRule, Fail, Machine, Succeed, Task, Wait
@@ -66,6 +68,17 @@ def _invalid_resume_at() -> Fail:
         error="InvalidResumeAt",
         cause="resume_at must name a state, and the input must hold what that state and those "
         "after it read. " + "; ".join(_needs(name) for name in RESUMABLE) + ".",
+    )
+
+
+def _invalid_input() -> Fail:
+    return Fail(
+        "InvalidInput",
+        comment="An input that is no object, or says neither who nor which photos, is refused "
+        "here: no state behind this one could write its error into it.",
+        error=InvalidRequest.name(),
+        cause='The input must be an object such as {"user_id": "42", "photos": '
+        '"uploads/<folder>/"}; found none of its fields. Start an execution with such an input.',
     )
 
 
@@ -226,11 +239,13 @@ def build() -> Machine:
     publish, announce_ready, ready = _publish_model(), _announce_ready(), _ready()
     record, announce_failure, failed = _record_failure(), _announce_failure(), _failed()
     resume_at, invalid_resume_at = _resume_at(), _invalid_resume_at()
+    invalid_input = _invalid_input()
     states = (
         *(register, needs_training, launch, wait, sync, done, publish, announce_ready, ready),
         *(record, announce_failure, failed),
     )
 
+    resume_at.add_choice(_says_nothing(), invalid_input)
     resume_at.add_choice(ChoiceRule.IsPresent("$.resume_at", value=False), register)
     for state in states:
         resume_at.add_choice(_resumes(state.state_id), state)
@@ -257,11 +272,17 @@ def build() -> Machine:
     announce_failure.add_catch(parts.catch_everything(failed))
 
     return Machine(
-        (resume_at, *states, invalid_resume_at),
+        (resume_at, *states, invalid_resume_at, invalid_input),
         comment="Onboards one person: registers the photos, trains an adapter, publishes it. One "
         "execution per attempt.",
         timeout_seconds=TIMEOUT_SECONDS,
     )
+
+
+def _says_nothing() -> BaseRule:
+    """Return the rule that holds for an input that is no object, or one with no field of ours."""
+    fields = ("$.user_id", "$.photos", "$.resume_at")
+    return ChoiceRule.And([ChoiceRule.IsPresent(field, value=False) for field in fields])
 
 
 def _resumes(state: str) -> BaseRule:
