@@ -25,6 +25,7 @@ from atelier.contracts.status import TERMINAL, Stamp, Status, Verdict
 from tasks.causes import as_error, cause_of, failure_of
 from tasks.notices import ended_notice
 from tasks.ports import Ports
+from tasks.unpublished import withdraw
 
 WRITES = 5
 """How often a write is tried anew when the request moved on between reading and writing."""
@@ -101,7 +102,8 @@ def end(record: RequestRecord, error: AtelierError | Failure, *, ports: Ports) -
 def tell_ended(record: RequestRecord, *, ports: Ports) -> None:
     """Tell the state that waits for a failed or cancelled request, and its training job.
 
-    The ledger keeps that they were told; until then Reconcile tells them again.
+    An archive that it wrote and did not publish is deleted. The ledger keeps that this was done;
+    until then Reconcile does it again.
     """
     if record.status not in {Status.FAILED, Status.CANCELLED}:
         return
@@ -109,6 +111,7 @@ def tell_ended(record: RequestRecord, *, ports: Ports) -> None:
         cause = cause_of(record.failure)
         ports.executions.fail_task(record.token, error=record.failure.error, cause=cause)
     stop_training(record, ports=ports)
+    withdraw(record, ports=ports)
     if record.untold:
         ports.ledger.mark_told(record.request, attempt=record.attempt)
 

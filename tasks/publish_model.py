@@ -15,6 +15,7 @@ from atelier.contracts.adapter import MAX_MEMBER_BYTES, SLOT_LAYOUT_FILE, Adapte
 from atelier.contracts.checkpoints import ADAPTER_CARD, ADAPTER_FILE
 from atelier.contracts.errors import (
     AdapterRejected,
+    AtelierError,
     ContractBroken,
     LedgerContention,
     NotFound,
@@ -31,6 +32,7 @@ from tasks.endings import WRITES, ended
 from tasks.notices import ready_notice
 from tasks.payload import text
 from tasks.ports import Objects, Ports
+from tasks.unpublished import withdraw
 
 
 def run(given: Mapping[str, Any], *, ports: Ports) -> dict[str, Any]:
@@ -47,7 +49,7 @@ def run(given: Mapping[str, Any], *, ports: Ports) -> dict[str, Any]:
     if record.status is Status.READY:
         return _published(record, ports=ports)
     if record.status in TERMINAL:
-        raise ended(record)
+        raise _refused(record, ports=ports)
     adapter, digest = _read_adapter(record, objects=ports.objects)
     card = check_adapter(adapter, record.given, digest=digest)
     body = _archive(adapter)
@@ -153,8 +155,14 @@ def _publish(
         notification=ready_notice(record, version, now=now),
     )
     if changed.record.status is not Status.READY:
-        raise ended(changed.record)
+        raise _refused(changed.record, ports=ports)
     return _published(changed.record, ports=ports)
+
+
+def _refused(record: RequestRecord, *, ports: Ports) -> AtelierError:
+    """Take back what was written for a request that ended meanwhile; return why it ended."""
+    withdraw(record, ports=ports)
+    return ended(record)
 
 
 def _measure(record: RequestRecord, *, ports: Ports) -> None:
@@ -200,6 +208,9 @@ def _stored(record: RequestRecord, *, ports: Ports) -> ModelRecord | None:
 def _published(record: RequestRecord, *, ports: Ports) -> dict[str, Any]:
     """Return what the ledger says was published for a request that is ready, and measure it."""
     _measure(record, ports=ports)
+    with suppress(WaitError):
+        # Another version may have taken the number of an archive that was written already.
+        withdraw(record, ports=ports)
     given = record.given
     model = ports.ledger.model(given.owner, given.model)
     version = next(v for v in model.versions if v.version == record.version)

@@ -148,6 +148,11 @@ def artifact(base: str, owner: str, model: str, version: str) -> str:
     return check_key(f"{ARTIFACT_PREFIX}{target_model(base, owner, model, version)}")
 
 
+def artifacts(base: str, owner: str, model: str) -> str:
+    """Return the prefix of every published version of a model."""
+    return f"{ARTIFACT_PREFIX}{base}/{owner}/{model}/"
+
+
 def target_model(base: str, owner: str, model: str, version: str) -> str:
     """Return SageMaker's TargetModel: the artifact's path relative to the endpoint's prefix."""
     return f"{base}/{owner}/{model}/{version}.tar.gz"

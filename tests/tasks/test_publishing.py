@@ -5,7 +5,10 @@ from __future__ import annotations
 import gzip
 import io
 import tarfile
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,7 +19,9 @@ from atelier.contracts.ids import digest_of
 from atelier.contracts.slot_layout import SlotLayout, SlotMatrix
 from atelier.contracts.status import Status
 from tasks import cancel, publish_model, sync_checkpoints
-from tests.fakes.world import World, adapter_file
+from tasks.ports import Ports
+from tests.fakes.crashing import Crash, dying
+from tests.fakes.world import World, adapter_file, new_world
 
 
 def publish(world: World, request: str) -> dict[str, Any]:
@@ -207,6 +212,69 @@ def test_a_cancel_that_comes_while_publishing_keeps_the_model_unpublished(world)
     with pytest.raises(Cancelled):
         publish_model.run({"request": request}, ports=ports)
     assert world.outbox() == ["onboarding.cancelled"]
+
+
+class OvertakenPort:
+    """Something else happens just before the first call of a name that begins so."""
+
+    def __init__(self, port: Any, name: str, meanwhile: Callable[[], object]) -> None:
+        self._port, self._name, self._meanwhile = port, name, meanwhile
+
+    def __getattr__(self, name: str) -> Any:
+        if name == self._name:
+            self._name = ""
+            self._meanwhile()
+        return getattr(self._port, name)
+
+
+def overtaken(world: World, call: str, meanwhile: Callable[[], object]) -> Ports:
+    port, _, name = call.partition(".")
+    return replace(
+        world.ports, **{port: OvertakenPort(getattr(world.ports, port), name, meanwhile)}
+    )
+
+
+def published_artifacts(world: World, request: str) -> set[str]:
+    models = world.ledger.models(owner=world.read(request).given.owner)
+    return {version.artifact for model in models for version in model.versions}
+
+
+@pytest.mark.parametrize("call", ["objects.put", "ledger.publish"])
+def test_no_archive_stays_when_a_cancel_overtakes_its_publishing_wherever_the_process_dies(call):
+    for point in range(1, 100):
+        with new_world() as world:
+            request = trained(world)
+            meanwhile = partial(cancel.run, {"request": request}, ports=world.ports)
+            ports, calls = dying(overtaken(world, call, meanwhile), after=point)
+            with pytest.raises((Crash, Cancelled)):
+                publish_model.run({"request": request}, ports=ports)
+            if calls.calls >= point:
+                cancel.run({"request": request}, ports=world.ports)
+            with pytest.raises(Cancelled):
+                publish(world, request)
+            assert not world.objects.list("artifacts/")
+            if calls.calls < point:
+                return
+
+
+def test_no_archive_stays_whose_number_another_version_took_wherever_the_process_dies():
+    for point in range(1, 100):
+        with new_world() as world:
+            slow = trained(world)
+            quick = world.launched(execution="quick", token="quick", seed=1)
+            world.train(quick)
+            sync_checkpoints.run({"request": quick, "turn": 0}, ports=world.ports)
+            meanwhile = partial(publish, world, quick)
+            ports, calls = dying(overtaken(world, "ledger.publish", meanwhile), after=point)
+            with suppress(Crash):
+                publish_model.run({"request": slow}, ports=ports)
+            publish(world, slow)
+            publish(world, quick)
+            held = {info.key for info in world.objects.list("artifacts/")}
+            assert held == published_artifacts(world, slow)
+            assert len(held) == 2
+            if calls.calls < point:
+                return
 
 
 def test_what_was_never_trained_is_not_published(world):
