@@ -190,6 +190,8 @@ class Plan:
         for life in self.lives:
             for fault in (*life.faults, *life.moments, *((life.end,) if life.end else ())):
                 counts[fault.kind] = counts.get(fault.kind, 0) + 1
+            if life.clock_seconds:
+                counts[Kind.CLOCK_JUMP] = counts.get(Kind.CLOCK_JUMP, 0) + 1
         return dict(sorted(counts.items()))
 
 
@@ -270,7 +272,7 @@ _SOMETIMES: Sequence[tuple[float, Kind, Mapping[str, float]]] = (
     (0.5, Kind.CLOCK_JUMP, {"ledger.advance": 5.0}),
 )
 """What does not happen in every life: how probably, what, and at which points."""
-_DATABASES = ("ledger.sqlite3", "executions.sqlite3")
+_DATABASES = ("ledger.sqlite3", "executions.sqlite3", "training/jobs.sqlite3")
 
 
 def plan_of(seed: int, onboardings: int, program: Program) -> Plan:

@@ -45,7 +45,7 @@ def small(plan: Plan) -> Plan:
                 limit_seconds=3.0,
             ),
             Life(2, 6, first.faults, (), Fault(Kind.MACHINE_RESTART), 3.0),
-            replace(last, number=3, moments=()),
+            replace(last, number=3, moments=(), faults=last.faults[:4]),
         ),
     )
 
