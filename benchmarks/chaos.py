@@ -36,8 +36,7 @@ def measure(seed: int, onboardings: int, program: Program, clock: SystemClock) -
         shutil.rmtree(folder)
     else:
         sys.stderr.write(f"seed {seed} of {program}: {folder}\n")
-    row = report.to_dict()
-    return {**row, "commit": commit(), "measured_at": to_iso(clock.now())}
+    return {**report.to_dict(), "commit": commit(), "measured_at": to_iso(clock.now())}
 
 
 def rows(given: argparse.Namespace, known: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -25,14 +25,30 @@ def machine() -> dict[str, Any]:
 
 
 def commit() -> str:
-    """Return the commit that was measured, marked when the tree had changes."""
-    described = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--exclude=*"],  # noqa: S607 - git is on the path
+    """Return the commit that was measured, marked when the tree had changes.
+
+    Results do not count: a measurement that writes them as it goes measures the same commit.
+    """
+    described = _git("describe", "--always", "--exclude=*")
+    changed = _git(
+        "status",
+        "--porcelain",
+        "--untracked-files=no",
+        "--",
+        ":/",
+        ":(top,exclude)benchmarks/results",
+    )
+    return f"{described or 'unknown'}{'-dirty' if changed else ''}"
+
+
+def _git(*words: str) -> str:
+    told = subprocess.run(
+        ["git", *words],  # noqa: S607 - git is on the path
         capture_output=True,
         text=True,
         check=False,
     )
-    return described.stdout.strip() or "unknown"
+    return told.stdout.strip()
 
 
 def _processor() -> str:
