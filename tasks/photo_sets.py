@@ -34,9 +34,9 @@ from atelier.photos.looking import (
     RULES_VERSION,
     EncodedPhoto,
     Looked,
+    SetLook,
     encode,
     judge_set,
-    look,
     refused,
     without_bodies,
 )
@@ -271,29 +271,31 @@ def _read_complete(body: bytes, folder: str) -> UploadComplete:
 def _looked(
     upload: UploadSet, offered: Offered, limits: PhotoLimits, *, ports: Ports
 ) -> Iterator[Looked]:
+    looks = SetLook(limits, LIMITS)
     for photo in upload.photos:
-        yield _look(photo, upload.folder, offered[photo.name], limits, ports=ports)
+        yield _look(photo, upload.folder, offered[photo.name], looks, ports=ports)
 
 
 def _look(
-    photo: SetPhoto, folder: str, info: ObjectInfo | None, limits: PhotoLimits, *, ports: Ports
+    photo: SetPhoto, folder: str, info: ObjectInfo | None, looks: SetLook, *, ports: Ports
 ) -> Looked:
+    most_bytes = looks.photo.most_bytes
     if info is None:
         return refused(photo.name, Reason.MISSING, "was announced but never uploaded")
     if photo.bytes is not None and info.bytes != photo.bytes:
         detail = f"{info.bytes:,} bytes were uploaded, {photo.bytes:,} announced"
         return refused(photo.name, Reason.CHANGED, detail)
-    if info.bytes > limits.most_bytes:
-        detail = f"{info.bytes:,} bytes; at most {limits.most_bytes:,} are taken"
+    if info.bytes > most_bytes:
+        detail = f"{info.bytes:,} bytes; at most {most_bytes:,} are taken"
         return refused(photo.name, Reason.TOO_LARGE, detail)
     try:
-        body = ports.objects.read(folder + photo.name, max_bytes=limits.most_bytes)
+        body = ports.objects.read(folder + photo.name, max_bytes=most_bytes)
     except (ObjectMissing, ContractBroken):
         return refused(photo.name, Reason.CHANGED, "changed while it was being read")
     if photo.digest is not None and ids.digest_of(body) != photo.digest:
         return refused(photo.name, Reason.CHANGED, "is not the file whose digest was announced")
     with ports.decoding:
-        return look(photo.name, body, limits)
+        return looks.look(photo.name, body)
 
 
 def _rejected(report: SetReport) -> PhotosRejected:

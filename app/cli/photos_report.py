@@ -19,7 +19,7 @@ from atelier.contracts.base_models import DEFAULT_BASE, DEFAULT_PRESET, preset
 from atelier.contracts.dataset import MAX_UPLOAD_BYTES
 from atelier.contracts.settings import PresetName
 from atelier.photos.decoding import PhotoLimits
-from atelier.photos.looking import Looked, judge_set, look, refused, without_bodies
+from atelier.photos.looking import Looked, SetLook, judge_set, refused, without_bodies
 from atelier.photos.report import PhotoVerdict, Reason, SetReport, crowded
 from tasks.photo_sets import LIMITS, photo_limits
 
@@ -62,13 +62,14 @@ def _paths(folder: Path) -> list[Path]:
 
 
 def _looked(paths: Sequence[Path], limits: PhotoLimits) -> Iterator[Looked]:
+    looks = SetLook(limits, LIMITS)
     for path in paths:
         size = path.stat().st_size
         if size > MAX_UPLOAD_BYTES:
             detail = f"{size:,} bytes; at most {MAX_UPLOAD_BYTES:,} are taken: save it smaller"
             yield refused(path.name, Reason.TOO_LARGE, detail)
         else:
-            yield look(path.name, path.read_bytes(), limits)
+            yield looks.look(path.name, path.read_bytes())
 
 
 def _lines(report: SetReport, console: Console) -> list[str]:

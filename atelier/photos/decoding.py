@@ -8,6 +8,7 @@ proportion to its pixels, and the limits say how many those may be.
 from __future__ import annotations
 
 import io
+import warnings
 from dataclasses import dataclass
 
 from PIL import Image, ImageCms, ImageOps
@@ -23,6 +24,9 @@ MAX_PROFILE_BYTES = 4 * 1024 * 1024
 MAX_SCANS = 64
 """Progressive JPEGs have about ten scans; each one costs a pass over the whole picture."""
 _START_OF_SCAN = b"\xff\xda"
+
+# Pillow tells stderr what it makes of broken camera notes; what is said of a photo is its verdict.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +86,7 @@ def decode(body: bytes, limits: PhotoLimits) -> Decoded | Refusal:
                 return refusal
             size = image.size
             pixels = _upright_rgb(image)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+    except Image.DecompressionBombError:
         return Refusal(Reason.TOO_LARGE, f"more than {limits.most_pixels:,} pixels")
     except MemoryError:
         # The machine's trouble, not the photo's: within the limits a photo fits.
@@ -101,9 +105,32 @@ def decode(body: bytes, limits: PhotoLimits) -> Decoded | Refusal:
     return Decoded(pixels, width, height)
 
 
+def whole_pixels(body: bytes, limits: PhotoLimits) -> int:
+    """Return how many pixels of a photo would be decoded at full size.
+
+    None of a baseline JPEG, nor of what its header refuses.
+    """
+    kind = sniff(body)
+    if kind is None:
+        return 0
+    try:
+        with Image.open(io.BytesIO(body), formats=[kind]) as image:
+            free = _scales(image) or _judge_header(image, body, limits)
+            return 0 if free else image.width * image.height
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001 - as in `decode`
+        return 0
+
+
+def _scales(image: Image.Image) -> bool:
+    """Return whether a photo is decoded at a part of its size, strip by strip."""
+    return image.format in {"JPEG", "MPO"} and "progressive" not in image.info
+
+
 def _judge_header(image: Image.Image, body: bytes, limits: PhotoLimits) -> Refusal | None:
     width, height = image.size
-    progressive = image.format in {"JPEG", "MPO"} and "progressive" in image.info
+    progressive = image.format in {"JPEG", "MPO"} and not _scales(image)
     most = limits.most_pixels
     if progressive or image.format == "PNG":
         most = min(most, limits.most_whole_pixels)

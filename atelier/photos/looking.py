@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from PIL import Image
 
 from atelier.contracts.ids import digest_of
-from atelier.photos.decoding import PhotoLimits, Refusal, decode
+from atelier.photos.decoding import PhotoLimits, Refusal, decode, whole_pixels
 from atelier.photos.judging import THRESHOLDS, Thresholds, judge
 from atelier.photos.likeness import Likeness, difference, likeness
 from atelier.photos.measures import measure
@@ -97,6 +97,27 @@ def look(
         EncodedPhoto(name, png, digest, width, height),
         Seen(likeness(pixels), width * height, found.blur or 0.0, len(body)),
     )
+
+
+@dataclass(slots=True)
+class SetLook:
+    """Looks at the photos of one set, one after the other, within what a set may cost."""
+
+    photo: PhotoLimits
+    whole: SetLimits
+    _pixels: int = 0
+
+    def look(self, name: str, body: bytes) -> Looked:
+        """Look at the next photo, unless it and those before it are too much together."""
+        self._pixels += whole_pixels(body, self.photo)
+        most = self.whole.most_whole_pixels
+        if self._pixels > most:
+            detail = (
+                f"with this one the set has more than {most:,} pixels as PNG, WebP or progressive "
+                "JPEG; save it smaller, or as baseline JPEG"
+            )
+            return refused(name, Reason.TOO_LARGE, detail)
+        return look(name, body, self.photo)
 
 
 def encode(name: str, body: bytes, limits: PhotoLimits) -> EncodedPhoto | None:

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import random
+import struct
+import zlib
+from functools import cache
 
 import pytest
 from PIL import Image
 
 from atelier.photos.decoding import PhotoLimits
-from atelier.photos.looking import Looked, judge_set, look, refused, without_bodies
+from atelier.photos.looking import (
+    Looked,
+    SetLook,
+    judge_set,
+    look,
+    refused,
+    without_bodies,
+)
 from atelier.photos.report import Advice, Finding, Note, Reason, SetLimits, SetReport
 from tests.photos.pictures import blurred, cropped, mascot, saved
 
@@ -20,12 +30,21 @@ def looked(name: str, image: Image.Image, kind: str = "PNG", **options: object) 
     return look(name, saved(image, kind, **options), LIMITS)
 
 
+def bomb() -> bytes:
+    """Return a PNG whose header promises 3,600 million pixels."""
+    body = bytearray(saved(mascot()[0]))
+    body[16:24] = struct.pack(">II", 60_000, 60_000)
+    body[29:33] = struct.pack(">I", zlib.crc32(body[12:29]))
+    return bytes(body)
+
+
 def report(*photos: Looked) -> SetReport:
     return judge_set(photos, SET)[0]
 
 
-def ten() -> list[Looked]:
-    return [looked(f"{n:02d}.png", image) for n, image in enumerate(mascot(), 1)]
+@cache
+def ten() -> tuple[Looked, ...]:
+    return tuple(looked(f"{n:02d}.png", image) for n, image in enumerate(mascot(), 1))
 
 
 def kept_for(told: SetReport) -> dict[str, str | None]:
@@ -115,6 +134,24 @@ def test_small_photos_are_noted_and_most_of_them_small_is_advice():
     assert set(told.advice) == {Advice.LOW_RESOLUTION}
     assert all(set(photo.notes) == {Note.SMALL} for photo in told.photos)
     assert told.notes["0"] == "small: 60×60 pixels; the model draws 64"
+
+
+def test_a_set_decodes_no_more_whole_pixels_than_it_may_and_says_what_to_do():
+    few = SetLimits(least=1, most=50, most_whole_pixels=3 * 512 * 512)
+    looks = SetLook(LIMITS, few)
+    image = mascot()[0]
+    assert looks.look("bomb.png", bomb()).verdict.reason is Reason.TOO_LARGE
+    told = [looks.look("progressive.jpg", saved(mascot()[1], "JPEG", progressive=True)).verdict]
+    told += [looks.look(f"{n}.png", saved(image.rotate(n))).verdict for n in range(3)]
+    assert [verdict.accepted for verdict in told] == [True, True, True, False]
+    assert told[-1].reason is Reason.TOO_LARGE
+    assert "786,432 pixels" in told[-1].detail
+    assert "baseline JPEG" in told[-1].detail
+
+
+def test_baseline_jpegs_cost_a_set_nothing_of_its_pixels():
+    looks = SetLook(LIMITS, SetLimits(least=1, most=50, most_whole_pixels=0))
+    assert looks.look("a.jpg", saved(mascot()[0], "JPEG")).verdict.accepted
 
 
 def test_a_photo_that_is_kept_in_two_framings_is_used_twice():
