@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import shutil
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -258,6 +259,7 @@ class TrainingService:
 
         Its programs died with it, or are ended here. Then each job goes on: before its program
         ran, from there; while it uploaded, from there; while it ran, see the module's docstring.
+        Folders of jobs whose end was recorded, and no more, are removed.
         """
         records = self._store.open()
         end_strays(
@@ -267,6 +269,13 @@ class TrainingService:
         )
         for record in records:
             JobRun(record.name, self._workshop).interrupted(record)
+        self._remove_folders(but={record.name for record in records})
+
+    def _remove_folders(self, *, but: set[str]) -> None:
+        if not self.settings.keep_folders:
+            for folder in self._workshop.folder.glob("*"):
+                if folder.name not in but:
+                    shutil.rmtree(folder, ignore_errors=True)
 
     def serve(self, stop: threading.Event) -> None:
         """Supervise until `stop` is set, then end every program and close.

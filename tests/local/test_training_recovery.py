@@ -176,6 +176,22 @@ def test_a_process_that_got_a_recorded_id_later_is_left_alone(bench: TrainingBen
     bystander.communicate(b"\n")
 
 
+@pytest.mark.parametrize("keep", [False, True])
+def test_the_folder_of_a_job_that_ended_as_the_platform_was_killed_goes_unless_it_is_kept(
+    bench: TrainingBench, keep
+):
+    service = bench.service("")
+    service.create(definition())
+    finish(service)
+    left = bench.folder / "training" / "jobs" / "job-1"
+    (left / "algo-1" / "model").mkdir(parents=True)
+    service.create(definition("job-2"))
+    going_on = left.with_name("job-2")
+    (going_on / "algo-1").mkdir(parents=True)
+    bench.service("", settings=replace(QUICK, keep_folders=keep)).recover()
+    assert (left.exists(), going_on.exists()) == (keep, True)
+
+
 def train(service) -> None:
     until(service, lambda: service.describe_record("job-1").secondary is Secondary.TRAINING)
 
