@@ -25,7 +25,10 @@ MOST_WORDS = 400
 
 
 def logs(given: Namespace, desk: Desk) -> Exit:
-    """Print the story of an onboarding; with --follow go on until it has ended."""
+    """Print the story of an onboarding; with --follow go on until it is over.
+
+    That is when it has ended and a look finds no new line: who is told comes after the end.
+    """
     from app.cli.stopped import open_stopped  # noqa: PLC0415 - reads SQLite and photos' code
     from infra.local.chronicle import chronicle  # noqa: PLC0415 - as above
 
@@ -47,7 +50,7 @@ def logs(given: Namespace, desk: Desk) -> Exit:
             fresh = [line for line in told if line not in shown]
             day = _print(fresh, desk.console, day=day)
             shown.update(fresh)
-            if not given.follow or ended:
+            if not given.follow or (ended and not fresh):
                 return Exit.DONE
             desk.clock.sleep(FOLLOW_SECONDS)
             record = stopped.find(record.request)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +20,7 @@ from atelier.contracts.clock import from_iso
 from atelier.contracts.errors import NotFound
 from atelier.contracts.records import RequestRecord
 from atelier.contracts.status import TERMINAL, Status
-from infra.local.job_record import JobRecord, Secondary
+from infra.local.job_record import AGAIN, JobRecord, Secondary
 from infra.local.job_store import JobStore
 from workflows.engine.engine import HistoryEvent, SqliteHistoryStore
 
@@ -31,6 +31,7 @@ STARTED, STOPS = "the platform started", "the platform stops"
 LIFE_WORDS = frozenset({STARTED, STOPS})
 """What the platform logs of its own life; it concerns everybody who is under way."""
 EVENTS_READ = 1000
+"""At once, of one execution's history."""
 MOST_LINES = 100_000
 """Of one log file; a longer one is told from its end."""
 
@@ -51,6 +52,7 @@ JOB_WORDS: Mapping[Secondary, str] = {
     Secondary.DOWNLOADING: "fetches its inputs and checkpoints",
     Secondary.TRAINING: "runs its program",
     Secondary.UPLOADING: "uploads what it left",
+    Secondary.INTERRUPTED: "loses its instances",
     Secondary.STOPPING: "is being stopped",
     Secondary.COMPLETED: "completed",
     Secondary.FAILED: "failed",
@@ -89,28 +91,23 @@ class Line:
 
 
 def chronicle(home: Path, record: RequestRecord) -> list[Line]:
-    """Return every line that concerns an onboarding, in time order."""
+    """Return every line that concerns an onboarding, in time order.
+
+    What one part noted of the same instant stays in the order in which it did.
+    """
     lines = list(_of_ledger(record))
     jobs = {record.job} if record.job else set()
     names = [ids.execution_name(record.request, n) for n in range(1, record.attempt + 1)]
-    if (home / "executions.sqlite3").exists():
-        history = SqliteHistoryStore(home / "executions.sqlite3")
-        try:
-            for name in {*names, record.execution}:
-                events = history.events(
-                    _ARN.format(name), beyond=0, limit=EVENTS_READ, reverse=False
-                )
-                lines += _of_history(name, events)
-                for event in events:
-                    jobs |= {m[0] for m in _JOB.finditer(json.dumps(dict(event.details or {})))}
-        finally:
-            history.close()
+    for name, events in _histories(home, dict.fromkeys([*names, record.execution])):
+        lines += _of_history(name, events)
+        for event in events:
+            jobs |= {m[0] for m in _JOB.finditer(json.dumps(dict(event.details or {})))}
     lines += _of_jobs(home, sorted(jobs))
     for job in sorted(jobs):
         lines += _of_hosts(home, job, record.request)
     lines += _of_logs(home, record, jobs, set(names))
     lines += _of_notifications(home, record.request)
-    return sorted(set(lines), key=lambda line: (line.at, not line.main, line.part, line.words))
+    return sorted(dict.fromkeys(lines), key=lambda line: line.at)
 
 
 def _of_ledger(record: RequestRecord) -> Iterator[Line]:
@@ -131,6 +128,26 @@ def _of_ledger(record: RequestRecord) -> Iterator[Line]:
         yield Line(record.updated_at, "ledger", record.waiting_for, main=True)
 
 
+def _histories(home: Path, names: Iterable[str]) -> Iterator[tuple[str, list[HistoryEvent]]]:
+    """Yield executions' names with their whole histories; none of one that never began."""
+    if not (home / "executions.sqlite3").exists():
+        return
+    store = SqliteHistoryStore(home / "executions.sqlite3")
+    try:
+        for name in names:
+            events: list[HistoryEvent] = []
+            page: Sequence[HistoryEvent] | None = None
+            while page is None or page:
+                beyond = events[-1].id if events else 0
+                page = store.events(
+                    _ARN.format(name), beyond=beyond, limit=EVENTS_READ, reverse=False
+                )
+                events += page
+            yield name, events
+    finally:
+        store.close()
+
+
 def _of_history(name: str, events: Sequence[HistoryEvent]) -> Iterator[Line]:
     """Tell an execution's history: its beginning, what went wrong, its end; states in detail."""
     state = ""
@@ -142,7 +159,8 @@ def _of_history(name: str, events: Sequence[HistoryEvent]) -> Iterator[Line]:
             yield Line(at, "execution", f"enters {state}", main=False)
         elif kind.endswith("StateExited"):
             lost = details.get("name") == "SyncCheckpoints" and _lost(details)
-            words = "its training was lost, and begins again" if lost else f"leaves {state}"
+            left = f"leaves {details.get('name')}"
+            words = "its training was lost, and begins again" if lost else left
             yield Line(at, "execution", words, main=lost)
         elif kind == "ExecutionStarted":
             yield Line(at, "execution", f"{name} started", main=True)
@@ -186,7 +204,9 @@ def _of_jobs(home: Path, jobs: Sequence[str]) -> Iterator[Line]:
 def _of_job(job: JobRecord) -> Iterator[Line]:
     for transition in job.transitions:
         words = f"the job {JOB_WORDS[transition.status]}"
-        if transition.status is Secondary.STARTING:
+        if transition.message.startswith(AGAIN):
+            words = f"the job begins again: {transition.message.removeprefix(AGAIN)}"
+        elif transition.status is Secondary.STARTING:
             words += f", {job.instance_count} × {job.instance_type}"
         if transition.status is job.secondary and job.ended:
             words += f" after {job.training_seconds} s on its instance"

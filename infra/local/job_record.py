@@ -55,6 +55,8 @@ STATUS_OF: dict[Secondary, JobStatus] = {
     Secondary.STOPPED: JobStatus.STOPPED,
     Secondary.MAX_RUNTIME_EXCEEDED: JobStatus.STOPPED,
 }
+AGAIN = "Again after: "
+"""How the message begins that says why a job is Starting another time."""
 ENDED = frozenset({JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.STOPPED})
 
 _MESSAGES: dict[Secondary, str] = {

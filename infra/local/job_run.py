@@ -35,7 +35,7 @@ from infra.local import ml_folder, programs
 from infra.local.checkpoint_sync import CheckpointSync
 from infra.local.faults import Faults
 from infra.local.job_definition import Instances, JobDefinition, read_definition
-from infra.local.job_record import JobRecord, Secondary
+from infra.local.job_record import AGAIN, JobRecord, Secondary
 from infra.local.job_store import JobStore
 from infra.local.programs import Program, RunningProgram
 from tasks.ports import Objects
@@ -337,7 +337,7 @@ class JobRun:
                 reason = f"InternalServerError: {why}"[:FAILURE_CHARACTERS]
                 return replace(job.entering(Secondary.FAILED, at=now), failure_reason=reason)
             return replace(
-                job.entering(Secondary.STARTING, at=now, message=f"Again after: {why}"),
+                job.entering(Secondary.STARTING, at=now, message=f"{AGAIN}{why}"),
                 retries=job.retries + int(retry),
                 ran_seconds=job.ran_seconds + ran,
                 processes=None,

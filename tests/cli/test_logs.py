@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from atelier.contracts.clock import to_iso
+from atelier.contracts.clock import ManualClock, to_iso
 from atelier.contracts.records import RequestRecord
 from atelier.contracts.status import Stamp, Status
+from infra.local.ledger import SqliteLedger
 from tests.cli.platform import ID, Shell
 from tests.cli.test_why import stopped
 from tests.contracts.people import JOB, NOON, at, request_record
 
 DEFAULT = {"tenant": "default"}
+
+
+class Meanwhile(ManualClock):
+    """A clock in whose sleeps something happens elsewhere, one thing in each."""
+
+    def __init__(self, *happenings: Callable[[], None]) -> None:
+        super().__init__()
+        self._happenings: Iterator[Callable[[], None]] = iter(happenings)
+
+    def sleep(self, seconds: float) -> None:
+        super().sleep(seconds)
+        next(self._happenings, lambda: None)()
 
 
 def ready(home: Path, **given: str) -> tuple[Shell, RequestRecord]:
@@ -62,6 +76,33 @@ def test_following_ends_with_the_onboarding(tmp_path: Path) -> None:
     shell, record = ready(tmp_path)
     assert shell("logs", record.request, "--follow") == 0
     assert shell.out.splitlines()[-1].endswith("ready as v1-1a2b3c4d")
+
+
+def test_following_tells_each_new_line_once_and_what_comes_right_after_the_end(
+    tmp_path: Path,
+) -> None:
+    record = request_record(given=DEFAULT)
+    shell, log = stopped(tmp_path, record), tmp_path / "logs" / "notifications.jsonl"
+
+    def cancel() -> None:
+        ledger = SqliteLedger(tmp_path / "ledger.sqlite3", clock=shell.clock)
+        ledger.advance(record.request, Stamp(1, Status.CANCELLED))
+        ledger.close()
+
+    def tell() -> None:
+        log.parent.mkdir()
+        data = {"tenant": "default", "type": "onboarding.cancelled"}
+        about = {"onboarding": record.request}
+        log.write_text(json.dumps({**data, "created_at": to_iso(NOON), "data": about}) + "\n")
+
+    nothing: Callable[[], None] = lambda: None  # noqa: E731 - a happening
+    shell.clock = Meanwhile(nothing, cancel, tell)
+    assert shell("logs", record.request, "--follow") == 0
+    assert [line.split(maxsplit=1)[1] for line in shell.out.splitlines()[1:]] == [
+        "ledger            asked for, and queued",
+        "ledger            cancelled",
+        "notification      told default: onboarding.cancelled",
+    ]
 
 
 def test_an_unknown_onboarding_is_told_as_such(tmp_path: Path) -> None:

@@ -11,8 +11,20 @@ from atelier.contracts import keys
 from atelier.contracts.clock import to_iso
 from atelier.contracts.records import Failure, RequestRecord
 from atelier.contracts.status import Stamp, Status
-from infra.local.chronicle import STARTED, STOPS, Line, chronicle
+from infra.local.chronicle import (
+    EVENTS_READ,
+    JOB_WORDS,
+    STARTED,
+    STATUS_WORDS,
+    STOPS,
+    Line,
+    chronicle,
+)
+from infra.local.job_record import AGAIN, JobRecord, Secondary
+from infra.local.job_store import JobStore
 from tests.contracts.people import JOB, NOON, at, request_record
+from tests.engine.world import World
+from workflows.engine.engine import SqliteHistoryStore
 
 READY = Stamp(1, Status.READY, JOB)
 
@@ -160,3 +172,50 @@ def test_a_platform_that_stopped_meanwhile_is_told_of_and_no_earlier_or_later_on
         line(99, STOPS, part="platform"),
     )
     assert words(chronicle(tmp_path, record), "platform") == [STOPS, STARTED]
+
+
+def test_every_status_and_every_state_of_a_job_has_its_words() -> None:
+    assert set(STATUS_WORDS) == set(Status)
+    assert set(JOB_WORDS) == set(Secondary)
+
+
+def test_a_job_that_lost_its_instances_is_told_with_why_it_begins_again(tmp_path: Path) -> None:
+    job = JobRecord(JOB, "arn", {}, "ml.g5.xlarge", 1, Secondary.STARTING, NOON, NOON)
+    for seconds, secondary, message in (
+        (1, Secondary.STARTING, ""),
+        (2, Secondary.INTERRUPTED, ""),
+        (3, Secondary.STARTING, f"{AGAIN}the instances were lost"),
+    ):
+        job = job.entering(secondary, at=after(seconds), message=message)
+    store = JobStore(tmp_path / "training" / "jobs.sqlite3", event_of=lambda _record, _id: {})
+    store.add(job, admit=lambda _running: job)
+    store.close()
+    assert words(chronicle(tmp_path, ready()), "training job") == [
+        "the job gets its instance, 1 × ml.g5.xlarge",
+        "the job loses its instances",
+        "the job begins again: the instances were lost",
+    ]
+
+
+def test_a_history_is_told_whole_and_in_its_order_however_long_it_is(tmp_path: Path) -> None:
+    record, store = ready(), SqliteHistoryStore(tmp_path / "executions.sqlite3")
+    world, states = World(store), [f"State{number}" for number in range(EVENTS_READ)]
+    following = zip(states, [*states[1:], None], strict=True)
+    world.engine.register(
+        "onboarding",
+        {
+            "StartAt": states[0],
+            "States": {
+                state: {"Type": "Pass", **({"Next": after} if after else {"End": True})}
+                for state, after in following
+            },
+        },
+    )
+    world.engine.start_execution("onboarding", name=record.execution, input={})
+    world.engine.run_until_idle()
+    store.close()
+    assert words(chronicle(tmp_path, record), "execution") == [
+        f"{record.execution} started",
+        *(f"{moves} {state}" for state in states for moves in ("enters", "leaves")),
+        "the execution ended well",
+    ]
