@@ -186,6 +186,14 @@ class Ledger(Protocol):
         """
         ...
 
+    def scan_place(self) -> str | None:
+        """Return the cursor that was kept for whoever looks at unfinished requests next."""
+        ...
+
+    def keep_scan_place(self, cursor: str | None) -> None:
+        """Keep where the next look at unfinished requests goes on; None is the beginning."""
+        ...
+
     def mark_told(self, request: str, *, attempt: int) -> Changed:
         """Note that everybody who works on an ended request was told.
 

@@ -4,12 +4,15 @@ Events get lost, processes die between two writes, functions are killed: whateve
 behind is found here, in the ledger, and mended by the very tasks that would have done it. It may
 run at any moment, beside everything else and twice at once. It never queues a request again: the
 execution decides that.
+
+A schedule calls it. One call looks at page after page until its time is used; the ledger keeps
+where the next one goes on.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -18,16 +21,16 @@ from atelier.contracts.errors import (
     AlreadyExists,
     AtelierError,
     ContractBroken,
-    DeadlinePassed,
     InvalidRequest,
     NotFound,
     Throttled,
 )
 from atelier.contracts.records import RequestRecord
+from atelier.contracts.status import Verdict
 from tasks import settle, settle_execution
 from tasks.attempts import read_progress
 from tasks.causes import read_error
-from tasks.endings import due, end, tell_ended
+from tasks.endings import end, overdue, tell_ended
 from tasks.launching import rescue, training_output
 from tasks.ports import Execution, Ports
 from tasks.reconciling import (
@@ -39,37 +42,61 @@ from tasks.reconciling import (
     job_is_silent,
     redrive_is_due,
 )
+from tasks.redrive import START_ANEW
 from tasks.settle_execution import ONBOARDING, stuck_sentence, tell
 
 log = logging.getLogger(__name__)
 
 PAGE = 20
-"""Requests of one call: it takes seconds, and the next one goes on from its cursor."""
+"""Requests that are read at once: what is known of them is seconds old when they are looked at."""
+PAUSE_SECONDS = 0.2
+"""Between two pages: looking at 10,000 leaves room for working on them."""
+LOOKING_SECONDS = 40.0
+"""After so long no page is begun; with the last one, a call stays below a function's minute."""
 DESCRIBE_SECONDS = 0.4
 """Between two DescribeTrainingJob: the account has five a second, and others need them, too."""
 UNKNOWN_JOB = "InternalServerError: the training service knows no job of this name"
 
 
-def run(given: Mapping[str, Any], *, ports: Ports) -> dict[str, Any]:
-    """Look at a page of unfinished requests: `{"cursor"?}` → `{"cursor", "looked_at", "mended"}`.
+def run(given: Mapping[str, Any], *, ports: Ports) -> dict[str, Any]:  # noqa: ARG001 - a task
+    """Look at unfinished requests: `{}` → `{"more", "looked_at", "mended"}`.
 
+    It begins where the call before stopped; `more` says whether somebody is left for the next one.
     A request whose mending fails keeps nobody else waiting: it is looked at again the next time.
-
-    Raises:
-        InvalidRequest: the cursor is none of ours.
     """
-    cursor = given.get("cursor")
-    if not isinstance(cursor, str | None):
-        raise InvalidRequest("cursor: expected text or nothing", where="cursor")
-    page, following = ports.ledger.scan_requests(unfinished=True, cursor=cursor, limit=PAGE)
+    ends_at = ports.clock.monotonic_seconds() + LOOKING_SECONDS
     looks = _Looks(ports)
-    mended = sum(looks.look_at(record) for record in page)
-    return {"cursor": following, "looked_at": len(page), "mended": mended}
+    looked_at = mended = 0
+    while True:
+        page, more = _next_page(ports)
+        looked_at += len(page)
+        mended += looks.look_at(page)
+        if not more or ports.clock.monotonic_seconds() >= ends_at:
+            return {"more": more, "looked_at": looked_at, "mended": mended}
+        ports.clock.sleep(PAUSE_SECONDS)
+
+
+def _next_page(ports: Ports) -> tuple[Sequence[RequestRecord], bool]:
+    """Return the next page of unfinished requests, and whether another one follows.
+
+    The place behind it is kept before anybody is looked at: a page that ends its reader is passed
+    over, and comes again with the next round.
+    """
+    ledger = ports.ledger
+    place = ledger.scan_place()
+    try:
+        page, following = ledger.scan_requests(unfinished=True, cursor=place, limit=PAGE)
+    except InvalidRequest:
+        # Another version of Atelier kept it, and its cursors were others.
+        page, following = ledger.scan_requests(unfinished=True, cursor=None, limit=PAGE)
+    if following != place:
+        ledger.keep_scan_place(following)
+    return page, following is not None
 
 
 @dataclass(slots=True)
 class _Looks:
-    """One call's looks at requests, and what they share.
+    """One call's looks at pages of requests, and what they share.
 
     Attributes:
         asked: jobs that were described: a pack is asked for once.
@@ -81,8 +108,13 @@ class _Looks:
     throttled: bool = False
     _open: frozenset[str] | None = None
 
-    def look_at(self, record: RequestRecord) -> bool:
-        """Do what there is to do about a request; return whether that was anything."""
+    def look_at(self, page: Sequence[RequestRecord]) -> int:
+        """Do what there is to do about the requests of a page; return about how many it was."""
+        # A batch that was made since the last page is open, too.
+        self._open = None
+        return sum(self._look_at(record) for record in page)
+
+    def _look_at(self, record: RequestRecord) -> bool:
         now, seconds = self.ports.clock.now(), self.ports.settings.quiet_seconds
         mended = False
         try:
@@ -93,6 +125,8 @@ class _Looks:
                 mended = _ACTS[decide(seen)](seen, self.ports) or mended
         except AtelierError as problem:
             log.warning("request %s could not be mended: %s", record.request, problem)
+        except Exception:
+            log.exception("request %s could not be mended: a defect of ours", record.request)
         return mended
 
     def _ask_job(self, record: RequestRecord, *, now: datetime, seconds: float) -> bool:
@@ -175,26 +209,31 @@ def _redrive(seen: Seen, ports: Ports) -> bool:
     if not redrive_is_due(record, now=seen.now):
         return False
     # Noted first: who dies in between waits for the next turn, and nobody redrives in a hurry.
-    ports.ledger.annotate(
+    noted = ports.ledger.annotate(
         record.request,
         attempt=record.attempt,
         redrives=record.redrives + 1,
         redriven_at=seen.now,
         waiting_for="",
     )
+    if noted.verdict is Verdict.STALE:
+        # It has ended meanwhile, or a person began it again with another execution.
+        return False
     try:
         ports.executions.redrive(ONBOARDING, record.execution)
-    except InvalidRequest:
-        # It goes on already.
-        return False
+    except InvalidRequest as refusal:
+        found = ports.executions.describe(ONBOARDING, record.execution)
+        if found.status in {"RUNNING", "SUCCEEDED"}:
+            # Somebody else was faster.
+            return False
+        # Too often, or too late.
+        return tell(noted.record, f"{refusal}; cancel it and {START_ANEW}", ports=ports)
     return True
 
 
 def _expire(seen: Seen, ports: Ports) -> bool:
-    deadline = due(seen.record)
-    passed = DeadlinePassed(
-        f"the deadline {deadline:%Y-%m-%d %H:%M:%S} UTC passed", deadline=deadline.isoformat()
-    )
+    passed = overdue(seen.record, now=seen.now)
+    assert passed is not None  # noqa: S101 - the table's row says so
     end(seen.record, passed, ports=ports)
     return True
 
@@ -210,7 +249,7 @@ def _ask_operator(seen: Seen, ports: Ports) -> bool:
     record = seen.record
     sentence = stuck_sentence(record, seen.error)
     if seen.status == "SUCCEEDED":
-        sentence = f"execution {record.execution} ended without it; cancel it and start it again"
+        sentence = f"execution {record.execution} ended without it; cancel it and {START_ANEW}"
     return tell(record, sentence, ports=ports)
 
 

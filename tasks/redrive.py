@@ -9,23 +9,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from atelier.contracts.errors import InvalidRequest, NotFound
+from atelier.contracts.errors import InvalidRequest, LedgerContention, NotFound
 from atelier.contracts.records import RequestRecord
-from atelier.contracts.status import TERMINAL, Status
+from atelier.contracts.status import TERMINAL, Status, Verdict
 from tasks.payload import text
 from tasks.ports import Ports
 from tasks.settle_execution import ONBOARDING
 
+START_ANEW = "start it anew with another idempotency key"
+"""How to begin again what has ended: the same key and input are the onboarding that ended."""
 AFTER_THE_END: Mapping[Status, str] = {
     Status.READY: "Draw with its model; there is nothing to redrive.",
-    Status.FAILED: "Start the same onboarding again; it begins its next attempt.",
-    Status.CANCELLED: "Start the same onboarding again; it begins its next attempt.",
+    Status.FAILED: f"Put right what it failed by, and {START_ANEW}.",
+    Status.CANCELLED: f"If it is wanted after all, {START_ANEW}.",
     Status.ERASED: "Onboard the person anew, with new photos.",
 }
 """What to do with an onboarding that has ended."""
 ELSEWHERE: Mapping[str, str] = {
     "RUNNING": "Wait; it is under way. `atelier why` says what for.",
-    "SUCCEEDED": "Cancel it and start it again: its execution ended without it.",
+    "SUCCEEDED": f"Its execution ended without it: cancel it and {START_ANEW}.",
     "ABORTED": "Wait a moment: it is being cancelled, because its execution was stopped.",
     "TIMED_OUT": "Wait a moment: it is being ended, because its execution took too long.",
     "": "Wait a moment: its execution is about to be started.",
@@ -39,6 +41,7 @@ def run(given: Mapping[str, Any], *, ports: Ports) -> dict[str, Any]:
     Raises:
         NotFound: there is no such request.
         InvalidRequest: its execution did not fail in place; `do` says what to do instead.
+        LedgerContention: it ended, or began again, while this was asked.
     """
     record = ports.ledger.read(text(given, "request"))
     if record.status in TERMINAL:
@@ -46,8 +49,11 @@ def run(given: Mapping[str, Any], *, ports: Ports) -> dict[str, Any]:
     status = _execution_status(record, ports=ports)
     if status != "FAILED":
         raise _refused(record, status.lower() or "not started", ELSEWHERE[status])
+    # Noted first: an execution that another one has replaced meanwhile must not go on beside it.
+    noted = ports.ledger.annotate(record.request, attempt=record.attempt, waiting_for="")
+    if noted.verdict is Verdict.STALE:
+        raise LedgerContention(f"onboarding {record.request} moved on; look at it again")
     ports.executions.redrive(ONBOARDING, record.execution)
-    ports.ledger.annotate(record.request, attempt=record.attempt, waiting_for="")
     return {
         "request": record.request,
         "status": record.status.value,

@@ -28,7 +28,7 @@ from atelier.contracts.request import (
     read_input,
 )
 from atelier.contracts.status import TERMINAL, Stamp, Status, Verdict
-from tasks.endings import WRITES, due, ended, overdue
+from tasks.endings import WRITES, due, ended, overdue, tell_ended
 from tasks.notices import ready_notice
 from tasks.payload import fields, text
 from tasks.photo_sets import MadeDataset, make_dataset, read_upload_set, write_dataset
@@ -106,6 +106,9 @@ def _find_or_create(
             record.given.check_same(asked)
             if record.status in {Status.FAILED, Status.CANCELLED}:
                 _check_newer(record, execution)
+                if record.untold:
+                    # The next attempt knows neither the token nor the job of this one.
+                    tell_ended(record, ports=ports)
                 # Starting the same request again is the person's word that it be retried.
                 changed = ports.ledger.retry(record.request, execution=execution)
                 if changed.verdict is Verdict.STALE:

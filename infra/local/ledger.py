@@ -177,6 +177,17 @@ class SqliteLedger:
         records = [ledger_rows.read_record(row) for row in found[:limit]]
         return records, write_cursor(records[-1]) if len(found) > limit else None
 
+    def scan_place(self) -> str | None:
+        """Return the cursor that was kept for whoever looks at unfinished requests next."""
+        with self._database.read() as connection:
+            found = connection.execute("SELECT place FROM scan").fetchone()["place"]
+        return None if found is None else str(found)
+
+    def keep_scan_place(self, cursor: str | None) -> None:
+        """Keep where the next look at unfinished requests goes on; None is the beginning."""
+        with self._database.write() as connection:
+            connection.execute("UPDATE scan SET place = ?", (cursor,))
+
     def mark_told(self, request: str, *, attempt: int) -> Changed:
         """Note that everybody who works on an ended request was told."""
         now = self._clock.now()

@@ -90,6 +90,10 @@ SCHEMA = (
     CREATE INDEX unfinished ON requests (created_at, request) WHERE unfinished = 1;
     CREATE INDEX requests_by_age ON requests (created_at, request)
     """,
+    """
+    CREATE TABLE scan (one INTEGER PRIMARY KEY CHECK (one = 1), place TEXT);
+    INSERT INTO scan VALUES (1, NULL)
+    """,
 )
 
 

@@ -50,7 +50,6 @@ __all__ = ["REPOSITORY", "LocalPlatform", "LocalSettings", "StoppableClock"]
 
 log = logging.getLogger(__name__)
 SCHEDULE_SECONDS = 60.0
-PAGE_SECONDS = 0.2
 PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 """Seconds before a part that failed begins again."""
 MARK_SECONDS = 5.0
@@ -291,12 +290,9 @@ class LocalPlatform:
 
     def _reconcile(self) -> None:
         """Look at all that has not ended, at the start and then every `reconcile_seconds`."""
-        cursor = None
         while not self._stop.is_set():
-            seen = self._run_task("Reconcile", {"cursor": cursor})
-            cursor = seen.get("cursor")
-            # Page by page, so that looking at 10,000 leaves room for working on them.
-            self._stop.wait(PAGE_SECONDS if cursor else self.settings.reconcile_seconds)
+            seen = self._run_task("Reconcile", {})
+            self._stop.wait(0 if seen.get("more") else self.settings.reconcile_seconds)
 
     def _run_task(self, name: str, given: Mapping[str, Any]) -> Mapping[str, Any]:
         """Run a task that is repeated anyway: whatever it raises ends this turn of it alone."""

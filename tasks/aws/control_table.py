@@ -1,4 +1,7 @@
-"""The control table: the dispatcher's item, batches, and the outbox of notifications."""
+"""The control table: what the ledger keeps beside requests and models, an item each.
+
+The dispatcher, batches, the outbox of notifications, measured durations, the scan's place.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,8 @@ from tasks.aws.dynamo import Conflict, Dynamo, Item, put, until_written
 
 DISPATCH: Item = {"item": "dispatch"}
 AT_FIRST: Item = {**DISPATCH, "epoch": 1, "doorbell": 0, "last_launch_ms": 0}
+SCAN: Item = {"item": "scan"}
+"""Where the next look at unfinished requests goes on."""
 NOTIFICATIONS, BATCHES = "notifications", "batches"
 """Partitions of the index `waiting`."""
 
@@ -128,6 +133,22 @@ class ControlTable:
         )
         assert item is not None  # noqa: S101 - a reservation always changes the item
         return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=item["last_launch_ms"])
+
+    # the scan of unfinished requests
+
+    def scan_place(self) -> str | None:
+        """Return the cursor that was kept for whoever looks at unfinished requests next."""
+        found = self._dynamo.get(self._table, SCAN)
+        return found.get("place") if found is not None else None
+
+    def keep_scan_place(self, cursor: str | None) -> None:
+        """Keep where the next look at unfinished requests goes on; None is the beginning."""
+
+        def turn() -> None:
+            found = self._dynamo.get(self._table, SCAN)
+            self._dynamo.write(put(self._table, {**SCAN, "place": cursor}, replacing=found))
+
+        until_written("scan", turn)
 
     # batches
 

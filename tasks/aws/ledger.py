@@ -159,6 +159,14 @@ class DynamoLedger:
         )
         return [_row(item).record for item in items], write_place(last["request"]) if last else None
 
+    def scan_place(self) -> str | None:
+        """Return the cursor that was kept for whoever looks at unfinished requests next."""
+        return self._control.scan_place()
+
+    def keep_scan_place(self, cursor: str | None) -> None:
+        """Keep where the next look at unfinished requests goes on; None is the beginning."""
+        self._control.keep_scan_place(cursor)
+
     def mark_told(self, request: str, *, attempt: int) -> Changed:
         """Note that everybody who works on an ended request was told."""
         now = self._clock.now()

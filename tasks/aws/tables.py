@@ -4,8 +4,8 @@
 that no partition takes more than its writes; `by-tenant` and `by-owner` list newest first; `by-job`
 finds what a job carries, `unfinished` what a reconciler looks at.
 `models` — one item per model of an owner; `by-tenant`.
-`control` — the dispatcher's item, batches and the outbox; index `waiting` holds open batches and
-undelivered notifications.
+`control` — the dispatcher's item, batches, the outbox, measured durations and the scan's place;
+index `waiting` holds open batches and undelivered notifications.
 
 Indexes hold keys only: documents are always read from the table, strongly.
 """

@@ -103,6 +103,15 @@ def test_a_foreign_cursor_is_refused(ledger, unfinished, cursor):
         ledger.scan_requests(unfinished=unfinished, cursor=cursor, limit=2)
 
 
+def test_the_place_of_a_scan_is_kept_for_the_next_one(ledger):
+    assert ledger.scan_place() is None
+    created(ledger, 3)
+    _, cursor = ledger.scan_requests(unfinished=True, limit=2)
+    for place in (cursor, cursor, None):
+        ledger.keep_scan_place(place)
+        assert ledger.scan_place() == place
+
+
 def test_a_page_has_room_for_somebody(ledger):
     with pytest.raises(InvalidRequest):
         ledger.scan_requests(unfinished=True, limit=0)

@@ -105,11 +105,8 @@ class RunningMachines:
         """Do what a platform's schedules do; train whoever is in a job."""
         for task, given in ((wake_dispatch, {"scheduled": True}), (announce, {})):
             self._try(task.run, given)
-        cursor = None
-        while True:
-            cursor = (self._try(reconcile.run, {"cursor": cursor}) or {}).get("cursor")
-            if cursor is None:
-                break
+        while (self._try(reconcile.run, {}) or {}).get("more"):
+            pass
         for record in self.world.ledger.scan_requests(unfinished=True, limit=100)[0]:
             if record.status in {Status.LAUNCHING, Status.TRAINING} and record.job_outcome is None:
                 self.world.train(record.request)

@@ -4,33 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from atelier.contracts import ids
-from atelier.contracts.errors import InvalidRequest, ServiceUnavailable, Throttled
+from atelier.contracts.errors import ServiceUnavailable, Throttled
 from atelier.contracts.progress import TrainingState
 from atelier.contracts.records import Batch, BatchState, JobOutcome
 from atelier.contracts.request import normalise, read_input
 from atelier.contracts.status import Stamp, Status
-from tasks import announce, cancel, launch_training, reconcile, register, starting
+from tasks import announce, cancel, launch_training, reconcile, redrive, register, starting
 from tests.fakes.crashing import Crash, crash_everywhere, dying
+from tests.fakes.services import REDRIVES
 from tests.fakes.world import World, answer, new_world
 
 QUIET = 120
 
 
 def look(world: World, *, after: float = QUIET) -> dict[str, Any]:
-    """Let time pass, then look at everybody; return the sums of all pages."""
+    """Let time pass, then look at everybody."""
     world.clock.advance(after)
-    total, cursor = {"looked_at": 0, "mended": 0}, None
-    while True:
-        seen = reconcile.run({"cursor": cursor}, ports=world.ports)
-        total = {name: total[name] + seen[name] for name in total}
-        cursor = seen["cursor"]
-        if cursor is None:
-            return total
+    seen = reconcile.run({}, ports=world.ports)
+    assert not seen.pop("more")
+    return seen
 
 
 def runs(world: World, request: str, status: str = "RUNNING", error: str | None = None) -> str:
@@ -120,6 +118,47 @@ def test_an_execution_that_a_passing_error_stopped_goes_on_ever_more_rarely(worl
     assert 3 <= world.executions.redriven.total() < 7
     look(world, after=1800)
     assert world.executions.describe("onboarding", name).status == "RUNNING"
+
+
+def test_an_execution_that_may_not_be_redriven_any_more_is_told(world):
+    request = world.launched()
+    name = runs(world, request, "FAILED", "States.Timeout")
+    world.executions.redriven["onboarding", name] = REDRIVES
+    for _ in range(2):
+        look(world, after=3600)
+        assert "cancel it" in world.read(request).waiting_for
+    assert world.executions.describe("onboarding", name).status == "FAILED"
+
+
+class LateStep:
+    """Step Functions whose answer comes after somebody else did something."""
+
+    def __init__(self, world: World, meanwhile: Callable[[], Any]) -> None:
+        self._world, self._meanwhile = world, meanwhile
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._world.executions, name)
+
+    def describe(self, machine: str, name: str) -> Any:
+        found = self._world.executions.describe(machine, name)
+        self._meanwhile()
+        return found
+
+
+@pytest.mark.parametrize("task", [reconcile, redrive])
+def test_who_begins_again_while_it_is_looked_at_is_not_joined_by_the_execution_before(world, task):
+    request = world.launched()
+    runs(world, request, "FAILED", "ServiceUnavailable")
+    world.clock.advance(QUIET)
+
+    def meanwhile() -> None:
+        cancel.run({"request": request}, ports=world.ports)
+        world.registered(execution="by-hand-again")
+
+    late = replace(world.ports, executions=LateStep(world, meanwhile))
+    answer(task.run, {"request": request})(late)
+    assert not world.executions.redriven
+    assert world.read(request).execution == "by-hand-again"
 
 
 def test_what_needs_an_operator_is_told_once_with_the_command(world):
@@ -316,10 +355,53 @@ def test_pages_cover_everybody(world):
     assert {world.read(request).status for request in people} == {Status.CANCELLED}
 
 
-@pytest.mark.parametrize("cursor", [7, "", "rubbish"])
-def test_a_foreign_cursor_is_refused(world, cursor):
-    with pytest.raises(InvalidRequest):
-        reconcile.run({"cursor": cursor}, ports=world.ports)
+def aborted_people(world: World, count: int) -> list[str]:
+    """Return requests of executions that ended without anybody hearing of it."""
+    people = [world.registered(f"u{n}", execution=f"e{n}") for n in range(count)]
+    for request in people:
+        runs(world, request, "ABORTED")
+    world.clock.advance(QUIET)
+    return people
+
+
+class Slow:
+    """Step Functions on a slow day."""
+
+    def __init__(self, world: World, seconds: float) -> None:
+        self._world, self._seconds = world, seconds
+
+    def __getattr__(self, name: str) -> Any:
+        self._world.clock.advance(self._seconds)
+        return getattr(self._world.executions, name)
+
+
+def test_a_call_whose_time_is_used_leaves_the_others_to_the_next_one(world):
+    people = aborted_people(world, 25)
+    slow = Slow(world, seconds=reconcile.LOOKING_SECONDS / reconcile.PAGE)
+    first = reconcile.run({}, ports=replace(world.ports, executions=slow))
+    assert first == {"more": True, "looked_at": 20, "mended": 20}
+    second = reconcile.run({}, ports=world.ports)
+    assert second == {"more": False, "looked_at": 5, "mended": 5}
+    assert {world.read(request).status for request in people} == {Status.CANCELLED}
+    assert world.ledger.scan_place() is None
+
+
+def test_a_page_that_ends_its_reader_holds_up_nobody_behind_it(world):
+    aborted_people(world, 25)
+    ports, _ = dying(world.ports, after=5)
+    with pytest.raises(Crash):
+        reconcile.run({}, ports=ports)
+    assert reconcile.run({}, ports=world.ports)["looked_at"] == 5
+    assert look(world)["looked_at"] == 20
+
+
+@pytest.mark.parametrize("place", ["", "rubbish"])
+def test_a_place_that_another_version_kept_is_forgotten(world, place):
+    request = world.queued()
+    runs(world, request, "ABORTED")
+    world.ledger.keep_scan_place(place)
+    assert look(world)["mended"] == 1
+    assert world.ledger.scan_place() is None
 
 
 @pytest.fixture

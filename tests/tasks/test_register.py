@@ -26,6 +26,7 @@ from atelier.contracts.records import RequestRecord
 from atelier.contracts.request import MAX_PHOTOS, normalise, read_input
 from atelier.contracts.status import Stamp, Status
 from tasks import cancel, publish_model, register, sync_checkpoints
+from tests.fakes.crashing import Crash, dying
 from tests.fakes.world import World, photo
 
 
@@ -301,6 +302,21 @@ def test_starting_a_cancelled_request_again_by_hand_is_its_next_attempt(world):
     result = start(world, "second")
     assert (result["request"], result["attempt"]) == (request, 2)
     assert world.read(request).status is Status.QUEUED
+
+
+def test_who_begins_again_before_the_end_was_told_leaves_nobody_waiting_for_the_attempt_before(
+    world,
+):
+    request = world.launched()
+    job = str(world.read(request).job)
+    world.executions.succeeded.clear()
+    ports, _ = dying(world.ports, after=2)
+    with pytest.raises(Crash):
+        cancel.run({"request": request}, ports=ports)
+    world.registered(execution="again")
+    assert world.read(request).attempt == 2
+    assert set(world.executions.failed) == {"token-1"}
+    assert world.objects.list(keys.control_of_job(job))
 
 
 def test_a_retry_after_the_deadline_has_as_long_again(world):
