@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from atelier.contracts import checkpoints, keys
+from atelier.contracts import checkpoints, ids, keys
+from atelier.contracts.adapter import MAX_MEMBER_BYTES, AdapterCard
+from atelier.contracts.checkpoints import ADAPTER_CARD, ADAPTER_FILE
 from atelier.contracts.documents import DocumentError
 from atelier.contracts.errors import (
     ContractBroken,
@@ -12,7 +14,7 @@ from atelier.contracts.errors import (
     ObjectMissing,
     PoisonousTask,
 )
-from atelier.contracts.progress import Progress
+from atelier.contracts.progress import AdapterPointer, Progress
 from atelier.contracts.records import RequestRecord
 from atelier.contracts.status import Stamp, Status
 from tasks.blame import Blame, Cause, Loss, blame, cause_of_loss
@@ -40,6 +42,40 @@ def read_progress(record: RequestRecord, *, objects: Objects) -> Progress | None
     mine = (record.request, record.attempt, record.job, record.host)
     said = (progress.request, progress.attempt, progress.job, progress.host)
     return progress if said == mine else None
+
+
+def damage_of(record: RequestRecord, progress: Progress, *, objects: Objects) -> Loss | None:
+    """Return the loss of a finished adapter that is not in the bucket as it was written, or None.
+
+    What the host itself did wrong is no damage: PublishModel rejects it, as another attempt would
+    end the same.
+    """
+    pointer = progress.adapter
+    if pointer is None or record.job is None or record.host is None:
+        return None
+    folder = checkpoints.folder(record.host, record.request)
+    if not all(path.startswith(folder) for path in (pointer.card, pointer.file)):
+        return None
+    try:
+        card, file = (keys.checkpoint(record.job, path) for path in (pointer.card, pointer.file))
+    except ValueError:
+        return None
+    if _is_whole(pointer, card, file, objects=objects):
+        return None
+    why = f"the adapter of training job {record.job} is not in the bucket as its host wrote it"
+    return Loss(why, damaged=True)
+
+
+def _is_whole(pointer: AdapterPointer, card: str, file: str, *, objects: Objects) -> bool:
+    info = objects.info(file)
+    if info is None or info.bytes != pointer.bytes:
+        return False
+    try:
+        AdapterCard.from_json(objects.read(card, max_bytes=MAX_MEMBER_BYTES[ADAPTER_CARD]))
+        body = objects.read(file, max_bytes=MAX_MEMBER_BYTES[ADAPTER_FILE])
+    except (ObjectMissing, ContractBroken, DocumentError):
+        return False
+    return ids.digest_of(body) == pointer.digest
 
 
 def begin_next(record: RequestRecord, loss: Loss, *, ports: Ports) -> Changed:

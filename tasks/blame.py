@@ -62,12 +62,14 @@ class Loss:
         why: one line for people.
         error: the error that the trainer named the task with, or None.
         stopped: whether the trainer said that it stopped the task on demand.
+        damaged: whether it was done, and what it left is no longer there as it was written.
         outcome, reason: how its job ended, if that is known.
     """
 
     why: str
     error: str | None = None
     stopped: bool = False
+    damaged: bool = False
     outcome: JobOutcome | None = None
     reason: str = ""
 
@@ -94,6 +96,7 @@ def _ended(outcome: JobOutcome, *words: str) -> Callable[[Loss], bool]:
 
 
 RULES: tuple[Rule, ...] = (
+    Rule("what it left was damaged", lambda loss: loss.damaged, Cause.FROM_OUTSIDE),
     Rule(
         "the trainer met an error that passes by itself",
         lambda loss: loss.error in passing_error_names(),

@@ -1,7 +1,7 @@
 """SyncCheckpoints: bring what the training host left in the bucket into the ledger.
 
-One item and one object: never DescribeTrainingJob, whose five requests per second the whole
-account shares.
+One item and one object, and once it is done its adapter: never DescribeTrainingJob, whose five
+requests per second the whole account shares.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from atelier.contracts.errors import LedgerContention
 from atelier.contracts.progress import Progress, TrainingState
 from atelier.contracts.records import RequestRecord
 from atelier.contracts.status import BEFORE_ANY_JOB, TERMINAL, Stamp, Status, Verdict
-from tasks.attempts import begin_next, read_progress
+from tasks.attempts import begin_next, damage_of, read_progress
 from tasks.blame import loss_of
 from tasks.endings import WRITES, ended, overdue, stop_training
 from tasks.payload import text, whole_number
@@ -67,15 +67,17 @@ def _settle(
 
     `look` is when the job is looked at next, written while it is not done.
     """
-    ledger = ports.ledger
+    ledger, loss = ports.ledger, None
     if progress is not None and progress.state is TrainingState.DONE:
-        stamp = Stamp(record.attempt, Status.TRAINED, record.job)
-        changed = ledger.advance(record.request, stamp, **_noted(progress))
-        return changed.verdict, changed.record, "trained"
+        loss = damage_of(record, progress, objects=ports.objects)
+        if loss is None:
+            stamp = Stamp(record.attempt, Status.TRAINED, record.job)
+            changed = ledger.advance(record.request, stamp, **_noted(progress))
+            return changed.verdict, changed.record, "trained"
     if passed := overdue(record, now=ports.clock.now()):
         stop_training(record, ports=ports)
         raise passed
-    if loss := loss_of(record, progress):
+    if loss := loss or loss_of(record, progress):
         changed = begin_next(record, loss, ports=ports)
         return changed.verdict, changed.record, "requeue"
     noted = {**(_noted(progress) if progress else {}), **look}

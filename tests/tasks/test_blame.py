@@ -16,6 +16,7 @@ FAILED, STOPPED, COMPLETED = JobOutcome.FAILED, JobOutcome.STOPPED, JobOutcome.C
 KILLED = "AlgorithmError: algo-1 left no /opt/ml/output/failure; see its log, exit code: 137"
 
 LOSSES: list[tuple[Loss, str]] = [
+    (Loss("", damaged=True, outcome=COMPLETED), "what it left was damaged"),
     (
         Loss("", error="ServiceUnavailable"),
         "the trainer met an error that passes by itself",

@@ -8,8 +8,8 @@ import pytest
 
 from atelier.contracts import checkpoints, keys
 from atelier.contracts.control import Command, ControlMessage
-from atelier.contracts.errors import Cancelled, DeadlinePassed, PoisonousTask
-from atelier.contracts.progress import TrainingState
+from atelier.contracts.errors import AdapterRejected, Cancelled, DeadlinePassed, PoisonousTask
+from atelier.contracts.progress import AdapterPointer, TrainingState
 from atelier.contracts.records import JobOutcome
 from atelier.contracts.status import Status
 from tasks import cancel, launch_training, publish_model, sync_checkpoints
@@ -65,6 +65,44 @@ def test_a_done_task_counts_even_when_its_job_failed_afterwards(world):
     world.train(request)
     world.event(str(world.read(request).job), "Failed", reason="another task's host")
     assert sync(world, request)["state"] == "trained"
+
+
+@pytest.mark.parametrize("path_of", [checkpoints.adapter_file, checkpoints.adapter_card])
+@pytest.mark.parametrize("body", [b"damaged", None])
+def test_a_finished_adapter_that_was_damaged_in_the_bucket_is_trained_again_and_nobody_pays(
+    world, path_of, body
+):
+    request = world.launched()
+    world.train(request)
+    record = world.read(request)
+    key = keys.checkpoint(str(record.job), path_of(str(record.host), request))
+    if body is None:
+        world.objects.delete(key)
+    else:
+        world.objects.put(key, body)
+    assert sync(world, request)["state"] == "requeue"
+    record = world.read(request)
+    assert (record.attempt, record.lone_failures, record.interruptions) == (2, 0, 1)
+    assert "not in the bucket as its host wrote it" in record.waiting_for
+
+
+def test_an_adapter_of_the_right_size_with_other_bytes_is_trained_again(world):
+    request = world.launched()
+    world.train(request)
+    record = world.read(request)
+    key = keys.checkpoint(str(record.job), checkpoints.adapter_file(str(record.host), request))
+    world.objects.put(key, bytes(len(world.objects.read(key))))
+    assert sync(world, request)["state"] == "requeue"
+
+
+def test_a_host_that_points_at_anothers_files_is_not_trained_again(world):
+    request = world.launched()
+    elsewhere = checkpoints.adapter_file("algo-1", "r" + "z" * 26)
+    pointer = AdapterPointer(elsewhere, elsewhere, "0" * 64, 1)
+    world.progress(request, TrainingState.DONE, adapter=pointer)
+    assert sync(world, request)["state"] == "trained"
+    with pytest.raises(AdapterRejected, match="lies outside"):
+        publish_model.run({"request": request}, ports=world.ports)
 
 
 @pytest.mark.parametrize(
