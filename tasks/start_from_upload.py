@@ -1,5 +1,8 @@
 """StartFromUpload: start the onboarding that a closed upload set asks for.
 
+The API starts the onboarding of a set that it closes. The bucket's event does the same for whoever
+writes the closing document without the API, and when the API died before it could.
+
 The bucket tells that `uploads/<owner>/<set>/_complete.json` was written, as an EventBridge event
 or as an S3 notification: at least once, late, in any order, and of other keys as well. The request
 derives from the document, so that a set is started once however often it is told. What can never
@@ -28,7 +31,12 @@ from atelier.contracts.errors import (
     ObjectMissing,
     WaitError,
 )
-from atelier.contracts.request import OnboardingInput, normalise, read_input
+from atelier.contracts.request import (
+    OnboardingInput,
+    OnboardingRequest,
+    normalise,
+    read_input,
+)
 from tasks.ports import Objects, Ports
 from tasks.starting import start
 
@@ -70,13 +78,25 @@ def run(given: Mapping[str, Any], *, ports: Ports) -> dict[str, Any]:
     return {"started": started, "refused": refused, "ignored": ignored}
 
 
-def wish_of(asked: Mapping[str, Any], folder: str, complete: UploadComplete) -> OnboardingInput:
-    """Return the input of the onboarding that a set asks for, checked like the console's.
+def asked_by(
+    complete: UploadComplete, folder: str, *, ports: Ports
+) -> tuple[OnboardingInput, OnboardingRequest] | None:
+    """Return the onboarding that a set asks for, checked like the console's; None for nothing.
 
     Raises:
-        InvalidRequest: a field does not read, or is the set's own to say.
+        InvalidRequest: a field does not read, is the set's own to say, or names a base model that
+            this deployment does not have.
         NotFound: the set is not this user's.
     """
+    if complete.onboarding is None:
+        return None
+    wish = _wish(complete.onboarding, folder, complete)
+    request = normalise(wish, now=ports.clock.now())
+    check_available(request.base, ports.settings.base_models)
+    return wish, request
+
+
+def _wish(asked: Mapping[str, Any], folder: str, complete: UploadComplete) -> OnboardingInput:
     if twice := sorted(FROM_THE_SET & set(asked)):
         raise InvalidRequest(
             f"onboarding.{twice[0]}: the upload set itself says it; leave the field out",
@@ -102,13 +122,8 @@ def _start(key: str, *, ports: Ports) -> str | None:
     if closing is None or not keys.is_segment(key.split("/")[2]):
         return None
     complete = _read(key, objects=ports.objects)
-    if complete is None or complete.onboarding is None:
-        return None
-    wish = wish_of(complete.onboarding, closing[1], complete)
-    asked = normalise(wish, now=ports.clock.now())
-    check_available(asked.base, ports.settings.base_models)
-    record, _new = start(wish, asked, ports=ports)
-    return record.request
+    asked = asked_by(complete, closing[1], ports=ports) if complete else None
+    return start(*asked, ports=ports)[0].request if asked else None
 
 
 def _read(key: str, *, objects: Objects) -> UploadComplete | None:

@@ -21,7 +21,6 @@ from app.api.shapes import (
     Upload,
 )
 from atelier.contracts import ids, keys
-from atelier.contracts.base_models import check_available
 from atelier.contracts.consent import TEXT_VERSION, Consent
 from atelier.contracts.dataset import (
     MAX_COMPLETE_BYTES,
@@ -34,13 +33,14 @@ from atelier.contracts.documents import DocumentError, canonical_json, decode, e
 from atelier.contracts.errors import (
     AlreadyExists,
     ContractBroken,
+    IdempotencyConflict,
     InvalidRequest,
     NotFound,
     ObjectExists,
 )
-from atelier.contracts.request import OnboardingRequest, normalise
 from tasks.ports import Objects, Ports
-from tasks.start_from_upload import wish_of
+from tasks.start_from_upload import asked_by
+from tasks.starting import start
 
 router = APIRouter(
     prefix="/v1/uploads", tags=["uploads"], responses=EVERYWHERE, route_class=StrictRoute
@@ -91,14 +91,15 @@ def announce_photos(body: NewUpload, ports: Given, who: Who) -> Upload:
 @router.post(
     "/{upload_set}/complete",
     summary="Close a set once its photos have arrived",
-    responses=responses(AlreadyExists),
+    responses=responses(AlreadyExists, IdempotencyConflict),
 )
 def complete_upload(
     upload_set: str, body: CompleteUpload, ports: Given, who: Who
 ) -> CompletedUpload:
     """Checks what arrived against what was announced, names what is missing, records consent.
 
-    The bucket tells of the document that this writes, and the onboarding that it asks for starts.
+    The onboarding that it asks for starts; should this call die before it can, the bucket's event
+    starts it.
     """
     owner = who.owner(body.user_id)
     try:
@@ -106,7 +107,27 @@ def complete_upload(
     except ValueError as problem:
         raise _no_such_set(upload_set) from problem
     announced = _announced(ports.objects, prefix, upload_set)
-    found = {info.key.removeprefix(prefix): info.bytes for info in ports.objects.list(prefix)}
+    _check_arrived(announced, prefix, objects=ports.objects)
+    consent = _consent(body.consent, ports=ports)
+    document = UploadComplete(announced, consent, _wish(body, who))
+    asked = asked_by(document, prefix, ports=ports)
+    if asked is not None:
+        check_free(asked[1], ports=ports)
+    try:
+        ports.objects.put(
+            keys.upload_complete(prefix),
+            document.to_json(),
+            content_type="application/json",
+            if_absent=True,
+        )
+    except ObjectExists:  # The set was closed before; what it said then stands.
+        asked = asked_by(_closed_before(document, prefix, ports=ports), prefix, ports=ports)
+    onboarding = start(*asked, ports=ports)[0].request if asked else None
+    return CompletedUpload(photos=prefix, count=len(announced), onboarding=onboarding)
+
+
+def _check_arrived(announced: tuple[UploadedPhoto, ...], prefix: str, *, objects: Objects) -> None:
+    found = {info.key.removeprefix(prefix): info.bytes for info in objects.list(prefix)}
     missing = [p.name for p in announced if p.name not in found]
     wrong = [p.name for p in announced if p.name in found and found[p.name] != p.bytes]
     if missing or wrong:
@@ -118,23 +139,6 @@ def complete_upload(
             missing=missing,
             wrong=wrong,
         )
-    consent = _consent(body.consent, ports=ports)
-    document = UploadComplete(announced, consent, _wish(body, who))
-    asked = _asked(document, prefix, ports=ports)
-    if asked is not None:
-        check_available(asked.base, ports.settings.base_models)
-        check_free(asked, ports=ports)
-    try:
-        ports.objects.put(
-            keys.upload_complete(prefix),
-            document.to_json(),
-            content_type="application/json",
-            if_absent=True,
-        )
-    except ObjectExists:  # The set was closed before; what it said then stands.
-        asked = _asked(_closed_before(document, prefix, ports=ports), prefix, ports=ports)
-    onboarding = None if asked is None else asked.request
-    return CompletedUpload(photos=prefix, count=len(announced), onboarding=onboarding)
 
 
 def _wish(body: CompleteUpload, who: Caller) -> dict[str, Any] | None:
@@ -142,13 +146,6 @@ def _wish(body: CompleteUpload, who: Caller) -> dict[str, Any] | None:
         return None
     wish = body.onboarding.model_dump(mode="json")
     return {"tenant": who.tenant, "user_id": body.user_id, **wish}
-
-
-def _asked(document: UploadComplete, prefix: str, *, ports: Ports) -> OnboardingRequest | None:
-    if document.onboarding is None:
-        return None
-    wish = wish_of(document.onboarding, prefix, document)
-    return normalise(wish, now=ports.clock.now())
 
 
 def _closed_before(document: UploadComplete, prefix: str, *, ports: Ports) -> UploadComplete:

@@ -31,6 +31,7 @@ class Channel(StrEnum):
     QUEUE = "queue-stream"
     TRAINING = "training-events"
     EXECUTIONS = "execution-events"
+    UPLOADS = "upload-events"
 
 
 class Faults(Protocol):

@@ -149,6 +149,7 @@ class LocalPlatform:
             tell=lambda event: run_logged(
                 "StartFromUpload", TASKS["StartFromUpload"], event, ports=self.ports
             ),
+            channel=partial(faults.deliver, Channel.UPLOADS),
         )
         self.objects = FileObjects(
             home / "objects",

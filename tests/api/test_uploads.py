@@ -141,9 +141,6 @@ def test_a_set_can_be_closed_with_the_onboarding_that_it_is_for(
     client: TestClient, ports: Ports
 ) -> None:
     closed = close(client, ports, onboarding={"preset": "nano", "subject": "dog"}).json()
-    event = object_created(closed["photos"] + "_complete.json")
-    told = start_from_upload.run(event, ports=ports)
-    assert told["started"] == [closed["onboarding"]]
     found = client.get(f"/v1/onboardings/{closed['onboarding']}").json()
     assert (found["user_id"], found["preset"], found["status"]) == ("42", "nano", "queued")
 
