@@ -220,7 +220,9 @@ def run(home: Path, port: int, *, build: Callable[..., LocalPlatform]) -> int:
     for server in servers:
         server.stop()
     platform.stop()
-    (home / "platform.json").unlink(missing_ok=True)
+    if not failed.is_set():
+        # Else what it announced stays, as after a crash: who asks learns that nobody stopped it.
+        (home / "platform.json").unlink(missing_ok=True)
     lock.close()
     if failed.is_set():
         sys.stderr.write(

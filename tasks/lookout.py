@@ -1,11 +1,13 @@
 """Lookout: read what outlooks need, once for as many requests as are shown together.
 
-A list costs one read of the queue and one of the measurements of each base model and preset in it;
-what only one request's own page shows (its execution, its company) is read for that page alone.
+A list costs one read of the queue, one of the measurements of each base model and preset in it, and
+one of all that live if somebody waits for the quota. What only one request's own page shows (its
+execution, its company) is read for that page alone.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -22,7 +24,9 @@ from tasks.ports import Execution, Ports
 
 QUEUE_READ = 1000
 """Whoever stands behind so many is told that many go first."""
-JOBS_READ = 200
+PAGE = 200
+LIVE_READ = 1000
+"""Where more live, nobody can cheaply tell when an instance falls free, and nothing is said."""
 WAITING = frozenset({Status.QUEUED, Status.CLAIMED})
 IN_JOBS = frozenset({Status.LAUNCHING, Status.TRAINING})
 
@@ -34,7 +38,7 @@ class Lookout:
     ports: Ports
     _queue: list[RequestRecord] | None = field(default=None, init=False)
     _durations: dict[tuple[str, str], Durations] = field(default_factory=dict, init=False)
-    _ends: dict[str, list[datetime]] = field(default_factory=dict, init=False)
+    _ends: Sequence[datetime] | None = field(default=None, init=False)
 
     def of(self, record: RequestRecord, progress: Progress | None) -> Outlook:
         """Return a request's outlook as a list shows it."""
@@ -92,7 +96,7 @@ class Lookout:
         before = queue[: place - 1]
         own = sum(other.given.tenant == record.given.tenant for other in before)
         held = record.waiting_for.startswith(HELD_BY_QUOTA)
-        ends = self._job_ends(record.given.tenant) if held else []
+        ends = self._job_ends() if held else ()
         return Ahead(place=place, waiting=len(names), own=own, ends=ends)
 
     def _waiting(self) -> list[RequestRecord]:
@@ -114,23 +118,41 @@ class Lookout:
             return self.ports.ledger.read(request)
         return None
 
-    def _job_ends(self, tenant: str) -> list[datetime]:
-        """Return when a tenant's training jobs are expected to end, soonest first."""
-        if tenant not in self._ends:
-            now = self.ports.clock.now()
-            running, _ = self.ports.ledger.list_requests(
-                tenant=tenant, statuses=IN_JOBS, limit=JOBS_READ
+    def _job_ends(self) -> Sequence[datetime]:
+        """Return when the training jobs under way are expected to end, soonest first.
+
+        Every tenant's count, as the quota is the account's; none where too many live to look at.
+        """
+        if self._ends is None:
+            ends: dict[str, datetime] = {}
+            for record in self._live() or ():
+                if record.status in IN_JOBS and record.job is not None:
+                    end = self._trained_at(record)
+                    ends[record.job] = max(end, ends.get(record.job, end))
+            self._ends = sorted(ends.values())
+        return self._ends
+
+    def _live(self) -> Sequence[RequestRecord] | None:
+        """Return all that live, of every tenant; None where there are more than may be read."""
+        live: list[RequestRecord] = []
+        cursor: str | None = None
+        while len(live) < LIVE_READ:
+            page, cursor = self.ports.ledger.scan_requests(
+                unfinished=True, cursor=cursor, limit=PAGE
             )
-            coming = [
-                forecast(
-                    record,
-                    None,
-                    ahead=Ahead(),
-                    durations=self._measured(record),
-                    settings=self.ports.settings,
-                    now=now,
-                ).trained_at
-                for record in running
-            ]
-            self._ends[tenant] = sorted(end for end in coming if end is not None)
-        return self._ends[tenant]
+            live += page
+            if cursor is None:
+                return live
+        return None
+
+    def _trained_at(self, record: RequestRecord) -> datetime:
+        now = self.ports.clock.now()
+        coming = forecast(
+            record,
+            None,
+            ahead=Ahead(),
+            durations=self._measured(record),
+            settings=self.ports.settings,
+            now=now,
+        )
+        return coming.trained_at or now

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import pairwise
 
 from atelier.contracts.base_models import BASE_MODELS
 from atelier.contracts.durations import Phase
@@ -22,12 +21,14 @@ from atelier.contracts.records import RequestRecord
 from atelier.contracts.settings import PresetName
 from atelier.contracts.status import TERMINAL, Status
 from tasks.attempts import BEGUN_AGAIN
+from tasks.background import basis, lasted, past
 from tasks.durations import Durations, work
 from tasks.endings import due
 from tasks.forecast import Ahead, Forecast, forecast
 from tasks.launching import HELD_BY_CAPACITY, HELD_BY_PACE, HELD_BY_QUOTA
 from tasks.planning import BASE_COSTS
 from tasks.ports import Execution, TaskSettings
+from tasks.wording import counted, moment, span
 
 SILENT_SECONDS = 60.0
 """A host writes about once a second; after so long without a word something is wrong."""
@@ -81,6 +82,10 @@ class Seen:
             heard = max(heard, self.progress.updated_at)
         return max(0.0, (self.now - heard).total_seconds())
 
+    def clock(self, at: datetime) -> str:
+        """Return a time as people read it today."""
+        return moment(at, now=self.now)
+
 
 def outlook(
     record: RequestRecord,
@@ -127,9 +132,13 @@ def outlook(
     phase = next(name for name, (holds, _) in SITUATIONS.items() if holds(seen))
     where = SITUATIONS[phase][1](seen)
     if record.status in TERMINAL:
-        return Outlook(f"{where}.", phase, details=_history(seen))
+        return Outlook(f"{where}.", phase, details=past(record, progress))
+    details = (
+        *past(record, progress),
+        *basis(record, ahead=ahead, durations=durations, now=now),
+    )
     if phase in STANDING:
-        return Outlook(f"{where}.", phase, details=(*_history(seen), *_behind(seen)))
+        return Outlook(f"{where}.", phase, details=details)
     faster = _faster(seen)
     speed = f"{faster[0]} would speed it up" if faster else "nothing would speed it up now"
     return Outlook(
@@ -137,7 +146,7 @@ def outlook(
         phase,
         expected_end_at=coming.ready_at,
         faster=faster,
-        details=(*_history(seen), *_behind(seen)),
+        details=details,
     )
 
 
@@ -172,7 +181,8 @@ def _is_held(seen: Seen) -> bool:
 def _held(seen: Seen) -> str:
     record = seen.record
     why = record.waiting_for.rstrip(".")
-    return f"It is {why}, since {clock(record.updated_at)} ({span(_age(seen, record.updated_at))})"
+    since = record.updated_at
+    return f"It is {why}, since {seen.clock(since)} ({span(_age(seen, since))})"
 
 
 def _behind_held(seen: Seen) -> str:
@@ -217,7 +227,7 @@ def _samples(seen: Seen) -> str:
 
 def _found(seen: Seen) -> str:
     look = seen.record.look_at
-    when = f" at {clock(look)}" if look and look > seen.now else " now"
+    when = f" at {seen.clock(look)}" if look and look > seen.now else " now"
     return f"Its host is done, and it waits for its next look{when}"
 
 
@@ -251,7 +261,7 @@ def _is_overdue(seen: Seen) -> bool:
 
 
 def _overdue(seen: Seen) -> str:
-    deadline, status = clock(due(seen.record)), seen.record.status.value
+    deadline, status = seen.clock(due(seen.record)), seen.record.status.value
     return (
         f"Its deadline passed at {deadline} while it was {status}; it ends as failed the next time "
         "that anything looks at it"
@@ -297,7 +307,7 @@ def _ready(seen: Seen) -> str:
     parts = lasted(record, seen.progress)
     slowest = max(parts, key=lambda part: part[1], default=None)
     said = f", of which {slowest[0]} took the longest, {span(slowest[1])}" if slowest else ""
-    return f"It became ready as {record.version} at {clock(at)} after {span(whole)}{said}"
+    return f"It became ready as {record.version} at {seen.clock(at)} after {span(whole)}{said}"
 
 
 def _without_model(seen: Seen) -> str:
@@ -305,12 +315,12 @@ def _without_model(seen: Seen) -> str:
     at = record.entered.get(record.status.value, record.updated_at)
     whole = span((at - record.created_at).total_seconds())
     if record.failure is None:
-        return f"It was {record.status.value} at {clock(at)} after {whole}"
+        return f"It was {record.status.value} at {seen.clock(at)} after {whole}"
     failure = record.failure
     why = f"{failure.error}: {failure.message.rstrip('.')}"
     do = f". {failure.do.rstrip('.')}" if failure.do else ""
     how = "failed" if record.status is Status.FAILED else f"was {record.status.value}"
-    return f"It {how} at {clock(at)} after {whole} ({why}){do}"
+    return f"It {how} at {seen.clock(at)} after {whole} ({why}){do}"
 
 
 Situation = tuple[Callable[[Seen], bool], Callable[[Seen], str]]
@@ -367,8 +377,8 @@ def _when(seen: Seen) -> str:
             return "nobody can say when AWS has room"
         return "when an instance falls free is not known"
     left = max(0.0, (ready - seen.now).total_seconds())
-    basis = "" if seen.coming.measured else ", by the table of costs, as nothing was measured yet"
-    return f"it should be ready in about {span(left)}, at {clock(ready)}{basis}"
+    guess = "" if seen.coming.measured else " (a guess, as nothing like it was measured yet)"
+    return f"it should be ready in about {span(left)}, at {seen.clock(ready)}{guess}"
 
 
 def _faster(seen: Seen) -> tuple[str, ...]:
@@ -411,109 +421,5 @@ def _cheaper(record: RequestRecord) -> tuple[str, float] | None:
     return name, share
 
 
-# What stands behind it
-
-
-def lasted(record: RequestRecord, progress: Progress | None) -> list[tuple[str, float]]:
-    """Return the parts of a life so far that have ended, in order, with their seconds."""
-    host, entered = progress.entered if progress else {}, record.entered
-    marks = [
-        ("", record.created_at),
-        ("photos and queue", entered.get(Status.LAUNCHING.value)),
-        (
-            "the job's starts before and after an interruption"
-            if TrainingState.STOPPED.value in host
-            else "the job's start",
-            host.get(TrainingState.TRAINING.value),
-        ),
-        ("training", host.get(TrainingState.SAMPLING.value)),
-        ("adapter and samples", host.get(TrainingState.DONE.value)),
-        (
-            "waiting for a look" if host else "the training job",
-            entered.get(Status.TRAINED.value),
-        ),
-        ("publishing", entered.get(Status.READY.value)),
-    ]
-    known = [(name, at) for name, at in marks if at is not None]
-    return [
-        (name, max(0.0, (at - before).total_seconds()))
-        for (_, before), (name, at) in pairwise(known)
-    ]
-
-
-def _history(seen: Seen) -> tuple[str, ...]:
-    """Return what has been: how long each part took, and what became of earlier attempts."""
-    record, lines = seen.record, []
-    if parts := lasted(record, seen.progress):
-        lines.append("so far: " + ", ".join(f"{name} {span(took)}" for name, took in parts))
-    if record.attempt > 1:
-        lines.append(
-            f"attempt {record.attempt}; of those before it, {record.lone_failures} failed by "
-            f"themselves and {record.interruptions} were interrupted through nobody's fault"
-        )
-    if record.job:
-        lines.append(f"training job: {record.job}")
-    if record.waiting_for and record.status not in TERMINAL:
-        lines.append(f"told so far: {record.waiting_for}")
-    return tuple(lines)
-
-
-def _behind(seen: Seen) -> tuple[str, ...]:
-    """Return what the sentence rests on, and who decides next."""
-    record, lines = seen.record, []
-    if seen.ahead.place > 1 and record.status in {Status.QUEUED, Status.CLAIMED}:
-        others = seen.ahead.place - 1 - seen.ahead.own
-        lines.append(f"ahead in the queue: {seen.ahead.own} of this tenant, {others} of others")
-    for phase in Phase:
-        expected = seen.durations.expect(record.given, phase)
-        basis = (
-            f"median of {expected.measured} measured"
-            if expected.measured
-            else "from the table of costs, nothing measured yet"
-        )
-        lines.append(f"{phase.value} usually takes {span(expected.seconds)} ({basis})")
-    lines.append(f"decides next: {_decides(seen)}")
-    lines.append(f"deadline: {due(record):%Y-%m-%d %H:%M:%S} UTC")
-    return tuple(lines)
-
-
-def _decides(seen: Seen) -> str:
-    record = seen.record
-    match record.status:
-        case Status.QUEUED if record.queued_at is None:
-            return "Register, then LaunchTraining"
-        case Status.QUEUED | Status.CLAIMED:
-            return "the dispatcher (LaunchRound)"
-        case Status.LAUNCHING | Status.TRAINING:
-            look = record.look_at
-            when = f", at {clock(look)}" if look else ""
-            return f"SyncCheckpoints, in its look {record.looks + 1}{when}"
-        case _:
-            return "PublishModel"
-
-
-def counted(number: float, one: str, many: str) -> str:
-    """Return `1 launch`, `0.5 launches`."""
-    return f"{number:g} {one if number == 1 else many}"
-
-
 def _age(seen: Seen, at: datetime) -> float:
     return max(0.0, (seen.now - at).total_seconds())
-
-
-def clock(at: datetime) -> str:
-    """Return a time of day as people read it."""
-    return f"{at:%H:%M:%S} UTC"
-
-
-def span(seconds: float) -> str:
-    """Return a duration in words: `0.4 s`, `12 s`, `3 min 05 s`, `2 h 10 min`."""
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 100:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    if minutes < 100:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"

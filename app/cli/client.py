@@ -244,7 +244,7 @@ class Client(AbstractContextManager["Client"]):
                 Exit.UNREACHABLE,
                 f"nothing answers at {self._url} ({ERRNO.sub('', str(problem))})",
                 do="Start the platform with `atelier up`, or name another with --url and --key.",
-                error="NoPlatform",
+                error="NoAnswer",
             ) from problem
 
 

@@ -1,7 +1,8 @@
 """The local platform as a process: where its state lies, whether it runs, start and stop.
 
 `platform.json` in the home folder is written by the platform once it answers, and removed when it
-stops cleanly; one that names a process that is gone is what a crash left, and is taken over.
+stops cleanly; one that names a process that is gone is what a platform left that failed or was
+killed, and is taken over.
 """
 
 from __future__ import annotations
@@ -146,6 +147,11 @@ def running(home: Path, processes: Processes) -> Running | None:
         ) from problem
     command = processes.command(told.pid)
     return told if command is not None and _runs_in(home, command) else None
+
+
+def fell(home: Path) -> bool:
+    """Tell, where no platform runs, whether the last one there failed or was killed."""
+    return (home / "platform.json").exists()
 
 
 def _runs_in(home: Path, command: str) -> bool:

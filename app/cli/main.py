@@ -14,7 +14,7 @@ from app.cli.arguments import DEFAULT_HOME, parse
 from app.cli.console import Console, is_live
 from app.cli.exits import CommandFailed, Exit
 from app.cli.hints import hint
-from app.cli.home import Processes, Running, SystemProcesses, running
+from app.cli.home import Processes, Running, SystemProcesses, fell, running
 from atelier.contracts.clock import Clock, SystemClock
 
 if TYPE_CHECKING:
@@ -191,12 +191,7 @@ def _connect(
     if url is None:
         local = running(home, processes)
         if local is None:
-            raise CommandFailed(
-                Exit.UNREACHABLE,
-                f"no platform runs in {home}",
-                do="Start it with `atelier up`, or name another with --home, or --url and --key.",
-                error="NoPlatform",
-            )
+            raise _no_platform(home)
         url, key = local.api_url, key or local.key
     if key is None:
         raise CommandFailed(
@@ -214,3 +209,16 @@ def _connect(
             error="Unauthorized",
         )
     return Client(url, key, clock=clock, told=told, transport=transport)
+
+
+def _no_platform(home: Path) -> CommandFailed:
+    """Return the error of a home in which no platform runs, by how its last one ended."""
+    why, do = "", "Start it with `atelier up`, or name another with --home, or --url and --key."
+    if fell(home):
+        why = ": it failed or was killed, and nothing starts it again by itself"
+        do = (
+            f"Start it with `atelier up`; nothing is lost, and {home / 'platform.log'} may say why."
+        )
+    return CommandFailed(
+        Exit.UNREACHABLE, f"no platform runs in {home}{why}", do=do, error="NoPlatform"
+    )

@@ -10,6 +10,7 @@ from typing import Self
 
 from app.cli.commands import STARTS_AN_ID
 from app.cli.exits import CommandFailed, Exit
+from app.cli.home import fell
 from atelier.contracts import ids
 from atelier.contracts.clock import SystemClock
 from atelier.contracts.errors import NotFound
@@ -21,6 +22,7 @@ from infra.local.ledger import SqliteLedger
 from infra.local.objects import FileObjects
 from infra.local.upload_forms import hmac_signer
 from tasks.attempts import read_progress
+from tasks.background import past
 from tasks.durations import Durations
 from tasks.forecast import Ahead
 from tasks.outlook import Outlook, outlook
@@ -92,14 +94,30 @@ class Stopped(AbstractContextManager["Stopped"]):
 
     def outlook(self, record: RequestRecord, *, now: datetime) -> Outlook:
         """Return what can be said of an onboarding without its platform."""
-        given = record.given
+        given, progress = record.given, self.progress(record)
+        if not self.ended(record):
+            return Outlook(
+                f"{self._why_stopped()}: it was {record.status.value}, and goes on from there at "
+                "`atelier up`.",
+                "stopped",
+                faster=("atelier up",),
+                details=past(record, progress),
+            )
         return outlook(
             record,
-            self.progress(record),
+            progress,
             ahead=Ahead(),
             durations=Durations.of(self.ledger.measurements(base=given.base, preset=given.preset)),
             settings=TaskSettings(),
             now=now,
+        )
+
+    def _why_stopped(self) -> str:
+        if not fell(self.home):
+            return f"No platform runs in {self.home}, so nothing goes on"
+        return (
+            f"The platform in {self.home} failed or was killed, and nothing starts it again by "
+            f"itself ({self.home / 'platform.log'} may say more), so nothing goes on"
         )
 
     def ended(self, record: RequestRecord) -> bool:

@@ -28,7 +28,7 @@ def why(given: Namespace, desk: Desk) -> Exit:
     except CommandFailed as failed:
         from app.cli.stopped import open_stopped  # noqa: PLC0415 - only where nothing runs
 
-        if failed.error != "NoPlatform" or given.url or not (stopped := open_stopped(desk.home)):
+        if failed.error != "NoPlatform" or (stopped := open_stopped(desk.home)) is None:
             raise
         with stopped:
             found = _stopped(given.onboarding, desk, stopped)
@@ -46,17 +46,4 @@ def _stopped(onboarding: str, desk: Desk, stopped: Stopped) -> Document:
     """Return what a ledger at rest knows: an end as it was, or where it stands still."""
     record = stopped.find(onboarding)
     outlook = stopped.outlook(record, now=desk.clock.now())
-    found = {
-        "id": record.request,
-        "status": record.status.value,
-        **asdict(outlook),
-        "expected_end_at": None,
-    }
-    if not stopped.ended(record):
-        found["phase"] = "stopped"
-        found["faster"] = ["atelier up"]
-        found["sentence"] = (
-            f"No platform runs in {desk.home}, so nothing goes on: it was {record.status.value} "
-            f"when that stopped, and goes on from there at `atelier up`."
-        )
-    return found
+    return {"id": record.request, "status": record.status.value, **asdict(outlook)}

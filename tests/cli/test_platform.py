@@ -185,6 +185,13 @@ def test_without_a_platform_commands_say_how_to_start_one(fresh):
     )
 
 
+def test_of_a_platform_that_nobody_stopped_commands_say_so_and_where_to_look(fresh):
+    write_platform(fresh.home, pid=999)
+    assert fresh("status") == Exit.UNREACHABLE
+    assert "it failed or was killed, and nothing starts it again by itself" in fresh.err
+    assert f"{fresh.home / 'platform.log'} may say why it ended" in fresh.err
+
+
 def test_a_platform_that_does_not_answer_is_unreachable(shell):
     def refuse(request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("[Errno 111] Connection refused", request=request)

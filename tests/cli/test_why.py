@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import httpx
+
 from atelier.contracts.clock import ManualClock
 from atelier.contracts.status import Stamp, Status
 from infra.local.ledger import SqliteLedger
-from tests.cli.platform import ID, Shell
+from tests.cli.platform import ID, Shell, write_platform
 from tests.contracts.people import at, request_record
 
 WHY = {
@@ -50,7 +52,32 @@ def test_a_stopped_platform_says_that_nothing_goes_on(tmp_path: Path) -> None:
     assert shell("why", record.request[:8]) == 0
     told = " ".join(shell.out.split())
     assert told.startswith("No platform runs in")
-    assert "it was queued when that stopped" in told
+    assert "it was queued, and goes on from there at `atelier up`." in told
+    assert "decides next" not in told
+
+
+def test_a_platform_that_nobody_stopped_is_said_to_have_failed_or_been_killed(
+    tmp_path: Path,
+) -> None:
+    record = request_record(given={"tenant": "default"})
+    shell = stopped(tmp_path, record)
+    write_platform(tmp_path, pid=999)
+    assert shell("why", record.request) == 0
+    told = " ".join(shell.out.split())
+    assert "failed or was killed, and nothing starts it again by itself" in told
+    assert "it was queued, and goes on from there at `atelier up`." in told
+
+
+def test_a_platform_that_runs_and_does_not_answer_is_not_said_to_be_stopped(
+    shell: Shell,
+) -> None:
+    def refuse(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("[Errno 111] Connection refused", request=request)
+
+    shell.platform = refuse
+    SqliteLedger(shell.home / "ledger.sqlite3", clock=ManualClock()).close()
+    assert shell("why", ID) == 5
+    assert "nothing answers at" in shell.err
 
 
 def test_a_stopped_platform_still_tells_how_an_onboarding_ended(tmp_path: Path) -> None:

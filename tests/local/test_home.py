@@ -125,6 +125,28 @@ def test_a_platform_that_cannot_start_says_why_and_leaves_no_traceback(tmp_path)
     assert "Traceback" not in ended.stderr
 
 
+FAILING = """
+import sys
+from app.local import main
+from infra.local.platform import LocalPlatform
+
+class Failing(LocalPlatform):
+    def start(self):
+        super().start()
+        self._on_failure()
+
+sys.exit(main(["--home", sys.argv[1], "--port", "0"], build=Failing))
+"""
+
+
+def test_a_platform_that_cannot_go_on_ends_and_leaves_word_that_nobody_stopped_it(tmp_path):
+    command = [sys.executable, "-c", FAILING, str(tmp_path)]
+    ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert "Start it again; nothing is lost" in ended.stderr
+    assert (tmp_path / "platform.json").exists()
+
+
 def test_of_two_simultaneous_starts_one_holds_the_home_and_the_other_is_refused(tmp_path):
     (tmp_path / "platform.json").write_text("what a crash left")
     with hold(tmp_path):

@@ -46,6 +46,23 @@ def test_a_full_quota_is_told_and_the_end_of_the_job_under_way_awaited(world: Wo
     assert outlook.expected_end_at > first - timedelta(seconds=5)
 
 
+def test_the_job_of_another_tenant_frees_an_instance_too(world: World) -> None:
+    world.launched("1", tenant="acme")
+    world.jobs.refusals = [QuotaExceeded("1 of 1 instances are used", quota=1)] * 1000
+    waiting = world.queued("2", token="t-2")
+    world.dispatch()
+    assert Lookout(world.ports).of(world.read(waiting), None).expected_end_at is not None
+
+
+def test_where_no_job_is_under_way_nobody_promises_an_instance(world: World) -> None:
+    world.jobs.refusals = [QuotaExceeded("0 of 0 instances are used", quota=0)] * 1000
+    waiting = world.queued("1", token="t-1")
+    world.dispatch()
+    told = Lookout(world.ports).of(world.read(waiting), None)
+    assert told.expected_end_at is None
+    assert "when an instance falls free is not known" in told.sentence
+
+
 def test_predictions_rest_on_what_was_measured(world: World) -> None:
     request = world.launched()
     by_table = Lookout(world.ports).of(world.read(request), None).expected_end_at

@@ -138,16 +138,35 @@ def test_a_lost_attempt_is_told_with_why_and_the_attempt_that_follows() -> None:
     assert told.sentence.startswith("Attempt 1 was lost (the host died) and attempt 2 begins")
 
 
-def test_before_anything_was_measured_the_table_is_named_as_the_basis() -> None:
+def test_before_anything_was_measured_it_is_said_to_be_a_guess_by_the_table() -> None:
     told = of(LAUNCHING, seconds=3, durations=Durations())
-    assert "by the table of costs, as nothing was measured yet" in told.sentence
-    assert any("from the table of costs" in line for line in told.details)
+    assert "UTC (a guess, as nothing like it was measured yet); " in told.sentence
+    assert (
+        "by the table of costs, nothing measured yet: start 8.0 s, training 14 s, "
+        "sampling 1.0 s, publishing 1.0 s"
+    ) in told.details
 
 
 def test_a_measured_estimate_names_how_many_measurements_stand_behind_it() -> None:
     told = of(LAUNCHING, seconds=3)
-    assert "table" not in told.sentence
-    assert "start usually takes 5.0 s (median of 3 measured)" in told.details
+    assert "guess" not in told.sentence
+    assert (
+        "usual: start 5.0 s, training 14 s, sampling 1.0 s, publishing 0.5 s "
+        "(medians of up to 3 measured)"
+    ) in told.details
+
+
+def test_a_phase_that_was_never_measured_is_not_called_usual() -> None:
+    told = of(LAUNCHING, seconds=3, durations=Durations({Phase.START: (1.0,)}))
+    assert "usual: start 8.0 s (1 measured)" in told.details
+    assert any(line.startswith("by the table of costs") for line in told.details)
+
+
+def test_a_time_of_another_day_is_told_with_its_date() -> None:
+    entered = {Status.QUEUED.value: NOON, Status.READY.value: after(21)}
+    ready = standing(Status.READY, entered=entered, version="v1-1a2b3c4d")
+    assert "v1-1a2b3c4d at 2026-01-01 12:00:21 UTC after" in of(ready, seconds=86_400).sentence
+    assert "v1-1a2b3c4d at 12:00:21 UTC after" in of(ready, seconds=60).sentence
 
 
 def test_one_slow_onboarding_does_not_move_the_estimate() -> None:
