@@ -58,6 +58,7 @@ CHECKS: tuple[Check, ...] = (
     Check(requests.batch_and_job_agree),
     Check(notifications.one_notice_per_outcome),
     Check(notifications.delivered_as_written, (LEDGER, DELIVERIES)),
+    Check(notifications.outcomes_are_delivered),
     Check(models.ready_has_its_version),
     Check(models.versions_in_order),
     Check(models.artifacts_are_what_versions_say, (LEDGER, BUCKET)),

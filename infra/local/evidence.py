@@ -19,7 +19,7 @@ from atelier.contracts import ids
 from atelier.contracts.clock import Clock, from_iso
 from infra.doctor.evidence import Delivery, EndpointSeen, Evidence, Life, Store
 from infra.local import evidence_objects, evidence_processes, evidence_rows
-from infra.local.evidence_rows import Rows
+from infra.local.evidence_rows import RowMissing, Rows
 from infra.local.sqlite_reading import flaw_of, read_only
 from infra.local.time_mark import read_mark
 
@@ -113,7 +113,7 @@ class _Files:
         except FileNotFoundError:
             self.stores.append(Store(name, "it is not there"))
             return None
-        except sqlite3.Error as problem:
+        except (sqlite3.Error, RowMissing) as problem:
             self.stores.append(Store(name, f"it does not read: {problem}"))
             return None
         self.stores.append(Store(name, flaw))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import groupby
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from atelier.contracts import ids
 from atelier.contracts.clock import from_iso
@@ -36,6 +36,10 @@ from workflows.engine.errors import InvalidToken
 from workflows.engine.tokens import read_token
 
 T = TypeVar("T")
+
+
+class RowMissing(Exception):
+    """A file lacks the one row without which it says nothing."""
 
 
 @dataclass(slots=True)
@@ -76,14 +80,26 @@ def ledger(connection: sqlite3.Connection, rows: Rows) -> Ledger:
     outbox = rows.each(
         connection.execute("SELECT id, document, delivered_at FROM outbox"), "notification", _outbox
     )
-    epoch = connection.execute("SELECT epoch FROM dispatch").fetchone()
+    epoch = _only(connection, "SELECT epoch FROM dispatch")
     return Ledger(
         requests={record.request: record for record in requests},
         models=tuple(models),
         outbox=tuple(outbox),
         batches={batch.batch: (batch, state) for batch, state in batches},
-        epoch=epoch["epoch"],
+        epoch=epoch,
     )
+
+
+def _only(connection: sqlite3.Connection, query: str) -> Any:
+    """Return the one value that a query finds.
+
+    Raises:
+        RowMissing: it finds none.
+    """
+    row = connection.execute(query).fetchone()
+    if row is None:
+        raise RowMissing(f"nothing answers {query!r}")
+    return row[0]
 
 
 def _outbox(row: sqlite3.Row) -> OutboxRow:
@@ -114,7 +130,7 @@ def executions(
     connection: sqlite3.Connection, rows: Rows
 ) -> tuple[dict[str, ExecutionSeen], bytes]:
     """Return executions by ARN with what is kept of their histories, and the key of tokens."""
-    key = connection.execute("SELECT value FROM settings WHERE name = 'token_key'").fetchone()
+    key = _only(connection, "SELECT value FROM settings WHERE name = 'token_key'")
     readers = dict(_histories(connection, rows))
 
     def read(row: sqlite3.Row) -> ExecutionSeen:
@@ -140,7 +156,7 @@ def executions(
         "execution",
         read,
     )
-    return {execution.arn: execution for execution in found}, key["value"]
+    return {execution.arn: execution for execution in found}, key
 
 
 def _histories(connection: sqlite3.Connection, rows: Rows) -> Iterator[tuple[int, HistoryReader]]:

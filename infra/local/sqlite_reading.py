@@ -42,7 +42,10 @@ def flaw_of(connection: sqlite3.Connection, *, size_bytes: int) -> str | None:
     """Return what SQLite itself finds wrong with a file, or None."""
     check = "quick_check" if size_bytes > LARGE_BYTES else "integrity_check"
     found = [str(row[0]) for row in connection.execute(f"PRAGMA {check}(3)")]
-    return None if found == ["ok"] else "; ".join(found)[:500]
+    if found != ["ok"]:
+        return "; ".join(found)[:500]
+    orphan = connection.execute("PRAGMA foreign_key_check").fetchone()
+    return orphan and f"a row of {orphan[0]} names one of {orphan[2]} that is not there"
 
 
 def _read(path: Path, how: str, take: Callable[[sqlite3.Connection], T]) -> T:

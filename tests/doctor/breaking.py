@@ -397,6 +397,11 @@ BROKEN: Mapping[str, tuple[Break, ...]] = {
         lambda e: replace(e, deliveries=e.deliveries[1:]),
         lambda e: replace(e, deliveries=(*e.deliveries, Delivery("m", "0", early=True))),
     ),
+    "outcomes-are-delivered": (
+        lambda e: with_ledger(
+            alive(e), outbox=tuple(replace(row, delivered_at=None) for row in e.ledger.outbox)
+        ),
+    ),
     "ready-has-its-version": (
         lambda e: with_ledger(e, models=()),
         lambda e: with_version(e, version="v1-00000000"),

@@ -98,6 +98,26 @@ def test_a_damaged_file_is_found_and_the_others_are_still_examined(home):
     assert report_names == {"files-are-sound"}
 
 
+@pytest.mark.parametrize(
+    ("file", "statement"),
+    [
+        ("ledger.sqlite3", "DELETE FROM dispatch"),
+        ("executions.sqlite3", "DELETE FROM settings"),
+    ],
+)
+def test_a_file_without_the_row_that_all_hangs_on_is_found(home, file, statement):
+    rewrite(home / file, statement)
+    [finding] = findings(home)
+    assert (finding.invariant, finding.subject) == ("files-are-sound", f"file {file}")
+
+
+@pytest.mark.parametrize("table", ["definitions", "executions"])
+def test_a_row_that_names_one_that_is_gone_is_found(home, table):
+    rewrite(home / "executions.sqlite3", f"DELETE FROM {table}")  # noqa: S608 - two fixed words
+    told = {finding.subject: finding.found for finding in findings(home)}
+    assert f"one of {table} that is not there" in told["file executions.sqlite3"]
+
+
 def test_a_row_that_does_not_read_is_found(home):
     rewrite(home / "ledger.sqlite3", "UPDATE models SET document = '{}'")
     assert "documents-read" in names(home)

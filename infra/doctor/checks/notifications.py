@@ -80,3 +80,17 @@ def delivered_as_written(case: Case) -> Iterator[Trouble]:
             yield Trouble(
                 f"notification {id_}", found, "what the outbox holds", "Report it with its lines."
             )
+
+
+def outcomes_are_delivered(case: Case) -> Iterator[Trouble]:
+    """Every notification is delivered in time: the platform's receiver is a file, which takes all.
+
+    Announce delivers at once and sweeps what failed; a receiver of AWS may be away for longer.
+    """
+    for row in case.ledger.outbox:
+        if row.delivered_at is None and case.settled(row.created_at):
+            found = f"{row.type} of {row.created_at.isoformat()}, delivered to nobody yet"
+            do = (
+                "Look into platform.log for why: a full disk, say. Then the next sweep delivers it."
+            )
+            yield Trouble(f"notification {row.id}", found, "delivered within minutes", do)
