@@ -216,9 +216,8 @@ def _no_platform(home: Path) -> CommandFailed:
     why, do = "", "Start it with `atelier up`, or name another with --home, or --url and --key."
     if fell(home):
         why = ": it failed or was killed, and nothing starts it again by itself"
-        do = (
-            f"Start it with `atelier up`; nothing is lost, and {home / 'platform.log'} may say why."
-        )
+        log = home / "platform.log"
+        do = f"Start it with `atelier up`: nothing is lost. {log} may say why it ended."
     return CommandFailed(
         Exit.UNREACHABLE, f"no platform runs in {home}{why}", do=do, error="NoPlatform"
     )
