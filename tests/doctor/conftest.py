@@ -17,6 +17,7 @@ from infra.local.evidence import collect
 from infra.local.programs import Program
 from infra.local.training import TrainingSettings
 from tests.fakes.world import photo
+from tests.local.bench import turns_until
 from tests.stories.conftest import Studio, running
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -66,8 +67,7 @@ def used_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         eve.post(f"/v1/onboardings/{gone}/cancel", {})
         jobs = studio.platform.training
         record = studio.platform.ledger.read(gone)
-        while jobs.describe_record(record.job).ended_at is None:
-            pass
+        turns_until(lambda: None, lambda: jobs.describe_record(record.job).ended)
     return home
 
 
