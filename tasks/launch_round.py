@@ -1,20 +1,26 @@
 """LaunchRound: work on the queue for a while, then say whether there is more.
 
 It first finishes what a dispatcher that died left behind. The epoch is closed only if nobody rang
-since the last scan that found nothing.
+since the last scan that found nothing. A batch that meets an error that passes is tried again by
+the next scan and holds up no other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 from typing import Any
 
+from atelier.contracts.errors import WaitError
 from tasks.launching import Outcome, Pace, finish_batch, start_batch
 from tasks.payload import whole_number
-from tasks.planning import plan
+from tasks.planning import PlannedJob, plan
 from tasks.ports import Ports
+
+log = logging.getLogger(__name__)
 
 SCAN = 100
 FIRST_PAUSE_SECONDS = 1.0
@@ -85,7 +91,9 @@ class _Round:
         for batch, _ in self.ports.ledger.open_batches():
             if self.over:
                 return _Scan.OUT_OF_TIME
-            outcome = finish_batch(batch, pace=self.pace, ports=self.ports)
+            outcome = _outlasting(
+                partial(finish_batch, batch, pace=self.pace, ports=self.ports), batch.batch
+            )
             held = held or outcome is Outcome.HELD
         # Who is claimed can no longer be overtaken: claim nobody while there is no room.
         return _Scan.HELD if held else self._start_queued()
@@ -98,8 +106,23 @@ class _Round:
             for job in plan(fresh, most=self.ports.settings.tasks_per_job):
                 if self.over:
                     return _Scan.OUT_OF_TIME
-                self.tried.update(job.members)
-                outcome = start_batch(job, epoch=self.epoch, pace=self.pace, ports=self.ports)
-                if outcome is Outcome.HELD:
+                if self._start(job) is Outcome.HELD:
                     return _Scan.HELD
+                self.tried.update(job.members)
         return _Scan.NOTHING_LEFT
+
+    def _start(self, job: PlannedJob) -> Outcome:
+        start = partial(start_batch, job, epoch=self.epoch, pace=self.pace, ports=self.ports)
+        return _outlasting(start, f"of {job.members[0][0]}")
+
+
+def _outlasting(bring: Callable[[], Outcome], batch: str) -> Outcome:
+    """Bring a batch as far as it goes; one that meets an error that passes is held.
+
+    Each of its steps may be repeated, as after a crash.
+    """
+    try:
+        return bring()
+    except WaitError as problem:
+        log.warning("batch %s is tried again: %s", batch, problem)
+        return Outcome.HELD

@@ -26,6 +26,7 @@ from atelier.contracts.errors import (
 from atelier.contracts.records import Notification
 from infra.local.job_definition import read_definition
 from tasks.ports import Execution, TaskSettings, TrainingJob
+from tests.fakes.crashing import Crash
 from workflows.machines.asl import MACHINES
 
 ENDED = frozenset({"Completed", "Failed", "Stopped"})
@@ -43,6 +44,7 @@ class ScriptedTrainingJobs:
         refusals: raised by the next calls of `create`, one each; None lets one through.
         describe_refusals, stop_refusals: the same for `describe` and `stop`.
         lose_answers: of so many next successes the answer is lost on its way back.
+        kill_callers: of so many next successes the caller dies before the answer arrives.
     """
 
     clock: Clock
@@ -53,6 +55,7 @@ class ScriptedTrainingJobs:
     describe_refusals: list[AtelierError] = field(default_factory=list)
     stop_refusals: list[AtelierError] = field(default_factory=list)
     lose_answers: int = 0
+    kill_callers: int = 0
 
     def create(self, definition: Mapping[str, Any]) -> None:
         if self.refusals and (refusal := self.refusals.pop(0)) is not None:
@@ -65,6 +68,9 @@ class ScriptedTrainingJobs:
         self.definitions[name] = definition
         given = dict(definition.get("HyperParameters", {}))
         self.jobs[name] = TrainingJob(name, "InProgress", "Starting", "", given, now, None, 0)
+        if self.kill_callers:
+            self.kill_callers -= 1
+            raise Crash
         if self.lose_answers:
             self.lose_answers -= 1
             raise ServiceUnavailable("the answer was lost")

@@ -23,6 +23,7 @@ from atelier.contracts.progress import TrainingState
 from atelier.contracts.records import Batch, BatchState, JobOutcome
 from atelier.contracts.status import Status
 from tasks import cancel, launch_round, launch_training, wake_dispatch
+from tests.fakes.crashing import Crash
 from tests.fakes.world import new_world
 from tests.local.bench import definition
 
@@ -146,17 +147,15 @@ def test_what_sagemaker_refuses_fails_alone_and_holds_up_nobody(world):
 def test_a_lost_answer_of_create_is_found_by_the_jobs_name(world):
     world.jobs.lose_answers = 1
     request = world.queued()
-    with pytest.raises(ServiceUnavailable):
-        world.dispatch()
     world.dispatch()
     assert len(world.jobs.jobs) == 1
     assert world.read(request).status is Status.LAUNCHING
 
 
 def test_a_job_that_ended_before_its_launch_was_written_is_settled_by_the_launcher(world):
-    world.jobs.lose_answers = 1
+    world.jobs.kill_callers = 1
     request = world.queued()
-    with pytest.raises(ServiceUnavailable):
+    with pytest.raises(Crash):
         world.dispatch()
     world.jobs.finish(next(iter(world.jobs.jobs)), "Failed", "AlgorithmError")
     world.dispatch()
@@ -249,6 +248,15 @@ def test_a_round_of_a_closed_epoch_does_nothing(world):
     given = {"epoch": 1}
     assert launch_round.run(given, ports=world.ports) == {"epoch": 1, "more": False}
     assert world.jobs.jobs == {}
+
+
+def test_an_error_that_passes_costs_a_batch_one_scan_and_nobody_their_place(world):
+    world.queued("1")
+    world.queued("2")
+    world.jobs.refusals = [ServiceUnavailable("no answer")]
+    assert world.dispatch() == {"epoch": 1, "more": False}
+    assert len(world.jobs.jobs) == 2
+    assert world.ledger.open_batches() == []
 
 
 def test_waking_starts_one_dispatcher_per_epoch(world):

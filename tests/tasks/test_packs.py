@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from atelier.contracts import ids, keys
 from atelier.contracts.base_models import preset
-from atelier.contracts.errors import QuotaExceeded, ServiceUnavailable
+from atelier.contracts.errors import QuotaExceeded
 from atelier.contracts.manifest import TrainingManifest
 from atelier.contracts.progress import TrainingState
 from atelier.contracts.records import BatchState
@@ -22,7 +22,7 @@ from atelier.contracts.status import Stamp, Status
 from tasks import cancel, launch_round, launch_training, sync_checkpoints
 from tasks.planning import estimated_cost_seconds, plan, wait_for
 from tests.contracts.people import request_record
-from tests.fakes.crashing import crash_everywhere
+from tests.fakes.crashing import Crash, crash_everywhere
 from tests.fakes.world import World, answer, new_world
 
 
@@ -137,8 +137,8 @@ def test_a_member_past_its_deadline_ends_alone(pack):
 
 def test_an_erased_member_is_not_handed_over(pack):
     gone, *others = people(pack)
-    pack.jobs.lose_answers = 1
-    with pytest.raises(ServiceUnavailable):
+    pack.jobs.kill_callers = 1
+    with pytest.raises(Crash):
         pack.dispatch()
     pack.ledger.advance(gone, Stamp(1, Status.ERASED))
     pack.dispatch()
@@ -190,8 +190,8 @@ def test_the_next_attempts_of_a_pack_share_a_job_again_after_an_interruption(pac
 def test_a_manifest_that_was_lost_or_is_rubbish_is_written_anew(pack, body, created):
     requests = people(pack)
     if created:
-        pack.jobs.lose_answers = 1
-        with pytest.raises(ServiceUnavailable):
+        pack.jobs.kill_callers = 1
+        with pytest.raises(Crash):
             pack.dispatch()
     else:
         pack.jobs.refusals = [QuotaExceeded("full", quota="instances")] * 100
@@ -289,8 +289,8 @@ def one_cancelled_while_sealed(world: World) -> None:
 
 def manifest_lost(world: World) -> None:
     people(world)
-    world.jobs.lose_answers = 1
-    with pytest.raises(ServiceUnavailable):
+    world.jobs.kill_callers = 1
+    with pytest.raises(Crash):
         world.dispatch()
     for info in world.objects.list("manifests/"):
         world.objects.delete(info.key)
