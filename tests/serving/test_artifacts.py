@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import tarfile
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from atelier.contracts.adapter import MAX_CARD_BYTES, SLOT_LAYOUT_FILE
 from atelier.contracts.archive import MAX_ARCHIVE_BYTES
 from atelier.contracts.checkpoints import ADAPTER_CARD, ADAPTER_FILE
 from atelier.contracts.errors import AdapterRejected
-from serving_image.artifact import read_archive, read_folder
+from serving_image.artifact import read_archive, read_folder, read_url
 from tests.serving.artifacts import ANN, archive_of, files_of, folder_with
 
 SLOTS = b"slots"
@@ -28,6 +29,13 @@ def test_a_folder_and_an_archive_of_the_same_files_are_the_same_artifact(tmp_pat
     from_folder = read_folder(folder_with(tmp_path / "a", files))
     assert from_folder == read_archive(archive_of(files))
     assert (from_folder.card.owner, from_folder.slot_layout) == (ANN, SLOTS)
+
+
+@pytest.mark.parametrize("memory", ["/dev/shm"] if Path("/dev/shm").is_dir() else [])
+def test_a_folder_in_shared_memory_is_read_as_on_a_disk(memory: str) -> None:
+    with tempfile.TemporaryDirectory(dir=memory) as folder:
+        laid = folder_with(Path(folder) / "a", files_of(ANN))
+        assert read_url(str(laid)) == read_archive(archive_of(files_of(ANN)))
 
 
 def test_other_files_in_a_folder_stay_unopened(tmp_path: Path) -> None:

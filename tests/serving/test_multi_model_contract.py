@@ -241,7 +241,7 @@ def test_a_body_above_a_mebibyte_is_413_announced_or_not(house: House) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["/dev", "/proc/self", "/sys", "/dev/../proc", "//proc/1", "/dev/x"]
+    "url", ["/dev", "/proc/self", "/sys", "/dev/../proc", "//proc/1", "/dev/x", "/dev/shm/../x"]
 )
 def test_kernel_folders_are_no_models(house: House, url: str) -> None:
     answer = house.ready().client.post("/models", json={"model_name": "a", "url": url})
