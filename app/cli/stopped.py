@@ -97,8 +97,8 @@ class Stopped(AbstractContextManager["Stopped"]):
         given, progress = record.given, self.progress(record)
         if not self.ended(record):
             return Outlook(
-                f"{self._why_stopped()}: it was {record.status.value}, and goes on from there at "
-                "`atelier up`.",
+                f"{self._why_stopped()}: the onboarding was {record.status.value}, and goes on "
+                "from there at `atelier up`.",
                 "stopped",
                 faster=("atelier up",),
                 details=past(record, progress),

@@ -52,7 +52,7 @@ def test_a_stopped_platform_says_that_nothing_goes_on(tmp_path: Path) -> None:
     assert shell("why", record.request[:8]) == 0
     told = " ".join(shell.out.split())
     assert told.startswith("No platform runs in")
-    assert "it was queued, and goes on from there at `atelier up`." in told
+    assert "the onboarding was queued, and goes on from there at `atelier up`." in told
     assert "decides next" not in told
 
 
@@ -65,7 +65,7 @@ def test_a_platform_that_nobody_stopped_is_said_to_have_failed_or_been_killed(
     assert shell("why", record.request) == 0
     told = " ".join(shell.out.split())
     assert "failed or was killed, and nothing starts it again by itself" in told
-    assert "it was queued, and goes on from there at `atelier up`." in told
+    assert "the onboarding was queued, and goes on from there at `atelier up`." in told
 
 
 def test_a_platform_that_runs_and_does_not_answer_is_not_said_to_be_stopped(

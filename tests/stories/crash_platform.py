@@ -1,5 +1,5 @@
 # ruff: noqa: TID251 - a program of its own
-"""A platform that is killed where it is told to be: `python -m … <home> <point> <count> <moment>`.
+"""A platform that is killed where it is told to be: `live` is the main function of its process.
 
 It trains nothing and draws nothing, but all else is the real platform. A point is a method of a
 port (`ledger.publish`), a status that the ledger enters (`to:claimed`), a word in `training:` or
@@ -144,7 +144,10 @@ def hurt(platform: LocalPlatform, point: str) -> bool:
     return False
 
 
-def main(home: Path, point: str, count: int, moment: str) -> int:
+def live(home: Path, point: str, count: int, moment: str, *, complaints: Path) -> None:
+    """Live one life in this process and end it: 0, or 1 when the last one was not over in time."""
+    with complaints.open("ab") as file:
+        os.dup2(file.fileno(), sys.stderr.fileno())
     platform = open_platform(home, Executioner(point, count, moment))
     platform.start()
     to_hurt = count if point in {"program", "instance"} else 0
@@ -152,11 +155,6 @@ def main(home: Path, point: str, count: int, moment: str) -> int:
     while not all_told(platform):
         to_hurt -= bool(to_hurt and hurt(platform, point))
         if time.monotonic() > latest:
-            return 1
+            sys.exit(1)
         time.sleep(0.05)
     platform.stop()
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4]))
