@@ -41,7 +41,8 @@ def _sweep(*, ports: Ports) -> int:
     """Deliver what nobody delivered yet; return how many were tried or put off in vain.
 
     Whoever does not answer once is left alone until the next sweep: a dead receiver takes its time
-    for each notification, and everybody else would wait for that.
+    for each notification, and everybody else would wait for that. Once the time is used, what lies
+    behind the page is not even counted.
     """
     clock = ports.clock
     ends_at = clock.monotonic_seconds() + ports.settings.round_seconds
@@ -53,6 +54,8 @@ def _sweep(*, ports: Ports) -> int:
             if late or row.tenant in dead or not _delivered(row, ports=ports):
                 dead.add(row.tenant)
                 left += 1
+        if clock.monotonic_seconds() >= ends_at:
+            break
         last = page[-1]
     return left
 
@@ -78,5 +81,8 @@ def _delivered(row: Notification, *, ports: Ports) -> bool:
     except AtelierError as problem:
         # One tenant's dead webhook keeps nobody else waiting; the next sweep tries it again.
         log.warning("notification %s was not delivered: %s", row.id, problem)
+        return False
+    except Exception:
+        log.exception("notification %s was not delivered: a defect of ours", row.id)
         return False
     return True
