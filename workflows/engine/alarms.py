@@ -6,19 +6,29 @@ import heapq
 import itertools
 from collections.abc import Callable
 from datetime import datetime
+from typing import Final
+
+_ROOM: Final = 1_024
+"""So many alarms are kept before it is asked whether anybody still waits for them."""
 
 
 class Alarms:
     """What is due when; an alarm that was taken can be held, so that it is not set anew.
 
     An execution that is taken up again asks for all of its timers: those that are set stay as they
-    are.
+    are. Nobody takes back an alarm, and a callback's is due in days: `tidy` forgets those for which
+    nobody waits.
     """
 
     def __init__(self) -> None:
+        self._room = _ROOM
         self._heap: list[tuple[datetime, int, str, int]] = []
         self._known: set[tuple[str, int]] = set()
         self._order = itertools.count()
+
+    def __len__(self) -> int:
+        """How many are set, with those that nobody waits for any more."""
+        return len(self._heap)
 
     def set(self, execution_arn: str, timer: int, due: datetime) -> None:
         """Set an alarm, unless it is set or held."""
@@ -42,6 +52,19 @@ class Alarms:
     def release(self, execution_arn: str, timer: int) -> None:
         """Hold an alarm no longer."""
         self._known.discard((execution_arn, timer))
+
+    def tidy(self, awaited: Callable[[str, int], bool]) -> None:
+        """Forget the alarms that nobody waits for, whenever their number has doubled."""
+        if len(self._heap) <= self._room:
+            return
+        every, self._heap = self._heap, []
+        for alarm in every:
+            if awaited(*alarm[2:]):
+                self._heap.append(alarm)
+            else:
+                self.release(*alarm[2:])
+        heapq.heapify(self._heap)
+        self._room = max(_ROOM, 2 * len(self._heap))
 
     def next_due(self, awaited: Callable[[str, int], bool]) -> datetime | None:
         """Return when the next alarm is due that somebody waits for; forget those before it."""

@@ -27,7 +27,7 @@ from workflows.engine.errors import (
     StorageError,
     told_cause,
 )
-from workflows.engine.execution import Closing, Execution, ExecutionStatus, Step
+from workflows.engine.execution import Execution, ExecutionStatus, Step
 from workflows.engine.happenings import (
     Abandoned,
     CancelTask,
@@ -40,7 +40,7 @@ from workflows.engine.happenings import (
     TaskErred,
     TimerFired,
 )
-from workflows.engine.history import HistoryEvent, error_details
+from workflows.engine.journal import abandoned, refolded
 from workflows.engine.lambda_tasks import (
     TaskFailure,
     TaskOutcome,
@@ -155,7 +155,7 @@ class Host:
         """
         journal = self._store.journal(record.arn)
         try:
-            execution = self._refold(record, journal)
+            execution = refolded(record, journal, make=self._make)
         except Exception as error:
             raise ExecutionNotRedrivable(
                 f"Execution Not Redrivable: '{record.arn}': the engine cannot go on with it: "
@@ -260,6 +260,7 @@ class Host:
             if record.status is not ExecutionStatus.RUNNING:
                 self._begun.pop(record.arn, None)
             self._announce.tell(record)
+        self._alarms.tidy(self._awaits_timer)
         for execution_arn, error in batch.broken.items():
             self._give_up(execution_arn, told_cause(f"The engine failed on it: {error!r}"))
 
@@ -400,7 +401,7 @@ class Host:
         """Fold a journal again and go on; or end the execution and return why."""
         journal = self._store.journal(record.arn)
         try:
-            execution = self._refold(record, journal)
+            execution = refolded(record, journal, make=self._make)
         except Exception as error:  # noqa: BLE001 - one execution never harms another
             _log.warning("%s cannot go on: %s", record.arn, error)
             self._abandon(record, told_cause(f"The engine cannot go on with it: {error}"))
@@ -409,43 +410,9 @@ class Host:
         self._perform(record.arn, execution.pending())
         return None
 
-    def _refold(self, record: ExecutionRecord, journal: Sequence[JournalEntry]) -> Execution:
-        execution = self._make(record)
-        for entry in journal:
-            step = execution.advance(entry.happening, entry.at)
-            if step.events != entry.events:
-                raise _Diverged(entry, step.events)
-        return execution
-
     def _abandon(self, record: ExecutionRecord, cause: str) -> None:
-        """End an execution that cannot be folded; its history says so."""
-        journal = self._store.journal(record.arn)
-        last = max((event.id for entry in journal for event in entry.events), default=0)
-        now = max(self._clock.now(), *(entry.at for entry in journal[-1:]), record.start_date)
-        details = error_details(RUNTIME, cause)
-        event = HistoryEvent(last + 1, last, "ExecutionFailed", now, details)
-        closing = Closing(ExecutionStatus.FAILED, None, RUNTIME, cause)
-        entry = JournalEntry(
-            record.arn,
-            len(journal) + 1,
-            now,
-            Abandoned(cause),
-            (event,),
-            opens=None if journal else record,
-            closing=closing,
-        )
+        """End an execution that cannot be folded."""
+        entry = abandoned(record, self._store.journal(record.arn), cause, now=self._clock.now())
         self._store.commit([entry])
         self._begun.pop(record.arn, None)
         self._announce.tell(changed(record, entry))
-
-
-class _Diverged(Exception):
-    """Folding a journal again led elsewhere than it did when it was written."""
-
-    def __init__(self, entry: JournalEntry, events: Sequence[HistoryEvent]) -> None:
-        told = [event.type for event in entry.events]
-        now = [event.type for event in events]
-        super().__init__(
-            f"step {entry.number} ({type(entry.happening).__name__}) led to {told}, and now leads "
-            f"to {now if now != told else 'the same types with other details'}"
-        )

@@ -196,6 +196,7 @@ class SqliteHistoryStore:
         )
 
     def _records(self, query: str, values: tuple[Any, ...]) -> list[ExecutionRecord]:
+        texts: dict[str, str] = {}  # thousands of executions keep the same few definitions
         return [
             ExecutionRecord(
                 arn=arn,
@@ -208,7 +209,7 @@ class SqliteHistoryStore:
                 output=output,
                 error=error,
                 cause=cause,
-                definition=definition,
+                definition=texts.setdefault(definition, definition),
                 redrive_count=redrive_count,
                 redrive_date=datetime.fromisoformat(redrive_date) if redrive_date else None,
                 event_count=event_count,
