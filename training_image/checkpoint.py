@@ -155,21 +155,21 @@ def find_state(
     It is this host's own, else the one that the task names, else one that lies beside that. What
     is no such state is passed over with a clear line in the log.
     """
-    for path, body in _candidates(task, tree=tree, host=host, objects=objects):
-        try:
-            state = read_state(body)
-        except (AdapterRejected, DocumentError) as problem:
-            log.warning("state %s does not read and is passed over: %s", path, problem)
-            continue
-        if state.card.fingerprint != fingerprint:
-            log.warning("state %s was trained from other settings and is passed over", path)
-            continue
-        if not fits(state):
-            log.warning("state %s does not fit its task and is passed over", path)
-            continue
-        with logs.about(request=task.request):
+    with logs.about(request=task.request):
+        for path, body in _candidates(task, tree=tree, host=host, objects=objects):
+            try:
+                state = read_state(body)
+            except (AdapterRejected, DocumentError) as problem:
+                log.warning("state %s does not read and is passed over: %s", path, problem)
+                continue
+            if state.card.fingerprint != fingerprint:
+                log.warning("state %s was trained from other settings and is passed over", path)
+                continue
+            if not fits(state):
+                log.warning("state %s does not fit its task and is passed over", path)
+                continue
             log.info("goes on from %s", path)
-        return state
+            return state
     return None
 
 

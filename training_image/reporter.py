@@ -135,7 +135,8 @@ class Reporter:
         if (before.job, before.attempt) != (self._job, task.attempt):
             return None
         if before.adapter is not None and not self._is_here(before.adapter):
-            log.warning("request %s was done, but its adapter is damaged or gone", task.request)
+            with logs.about(request=task.request):
+                log.warning("it was done, but its adapter is damaged or gone")
             return None
         return before
 
