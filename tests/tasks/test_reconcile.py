@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from atelier.contracts import ids
-from atelier.contracts.errors import ServiceUnavailable, Throttled
+from atelier.contracts.errors import Throttled
 from atelier.contracts.progress import TrainingState
 from atelier.contracts.records import Batch, BatchState, JobOutcome
 from atelier.contracts.request import normalise, read_input
@@ -292,8 +292,8 @@ def test_a_claim_of_a_batch_that_nobody_works_on_goes_back_to_its_place(world):
 def test_a_claim_whose_job_runs_is_handed_over(world):
     request = world.queued()
     runs(world, request)
-    world.jobs.lose_answers = 1
-    with pytest.raises(ServiceUnavailable):
+    world.jobs.kill_callers = 1
+    with pytest.raises(Crash):
         world.dispatch()
     (batch, _), *_ = world.ledger.open_batches()
     world.ledger.move_batch(batch.batch, to=BatchState.RELEASED)

@@ -13,6 +13,7 @@ from atelier.contracts.progress import AdapterPointer, TrainingState
 from atelier.contracts.records import JobOutcome
 from atelier.contracts.status import Status
 from tasks import cancel, launch_training, publish_model, sync_checkpoints
+from tests.fakes.crashing import Crash
 from tests.fakes.world import new_world
 
 
@@ -218,9 +219,9 @@ def test_training_events_in_any_order_and_number_settle_the_same():
 
 
 def test_an_event_that_overtakes_the_launcher_is_not_lost(world):
-    world.jobs.lose_answers = 1
+    world.jobs.kill_callers = 1
     request = world.queued()
-    with pytest.raises(Exception, match="lost"):
+    with pytest.raises(Crash):
         world.dispatch()
     job = next(iter(world.jobs.jobs))
     world.event(job, "InProgress", "Training")
