@@ -190,17 +190,14 @@ def run(home: Path, port: int, *, build: Callable[..., LocalPlatform]) -> int:
         stop.set()
 
     platform = build(
-        LocalSettings(home=home, upload_url=api_url + UPLOADS_PATH),
-        on_failure=on_failure,
+        LocalSettings(home=home, upload_url=api_url + UPLOADS_PATH), on_failure=on_failure
     )
-    app = create_app(
-        ports=platform.ports, secret=platform.secret, allowed_hosts=(LOOPBACK, "localhost")
-    )
-    add_upload_receiver(app, platform)
-    add_endpoint_books(app, platform.endpoint)
     access_key = wire_access_key(platform.secret)
     wire = build_wire(training=platform.training, endpoint=platform.endpoint, access_key=access_key)
-    servers = [Server(app, api_listener, name="api"), Server(wire, wire_listener, name="wire")]
+    servers = [
+        Server(api_of(platform), api_listener, name="api"),
+        Server(wire, wire_listener, name="wire"),
+    ]
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     platform.start()
@@ -231,6 +228,16 @@ def run(home: Path, port: int, *, build: Callable[..., LocalPlatform]) -> int:
         )
         return 1
     return 0
+
+
+def api_of(platform: LocalPlatform) -> FastAPI:
+    """Return the HTTP API of a platform, with what only a local one answers."""
+    app = create_app(
+        ports=platform.ports, secret=platform.secret, allowed_hosts=(LOOPBACK, "localhost")
+    )
+    add_upload_receiver(app, platform)
+    add_endpoint_books(app, platform.endpoint)
+    return app
 
 
 def announce(home: Path, **facts: str) -> None:

@@ -166,42 +166,12 @@ class LocalPlatform:
         self.ledger = SqliteLedger(
             home / "ledger.sqlite3", clock=self.clock, queue_listener=partial(wake, {})
         )
-        bucket_url = (home / "objects").resolve().as_uri() + "/"
-        self.training = TrainingService(
-            folder=home / "training",
-            logs=home / "logs" / "training",
-            objects=faults.objects(self.objects, reader=Reader.TRAINING),
-            bucket_urls=(settings.tasks.bucket_url, bucket_url),
-            program=training_program or self._program("training_image.program", TRAIN_COMMAND),
-            clock=self.clock,
-            on_event=faults.deliver(Channel.TRAINING, self._on_training_event),
-            settings=settings.training,
-            faults=faults,
-        )
-        self.endpoint = EndpointHost(
-            folder=home / "endpoint",
-            log=home / "logs" / "endpoint.log",
-            objects=faults.objects(self.objects, reader=Reader.ENDPOINT),
-            program=serving_program
-            or self._program(
-                "serving_image.program",
-                SERVE_COMMAND,
-                {OBJECTS_VARIABLE: bucket_url, **settings.serving},
-            ),
-            clock=self.clock,
-        )
+        self._bucket_url = (home / "objects").resolve().as_uri() + "/"
+        self.training = self._open_training(training_program, faults)
+        self.endpoint = self._open_endpoint(serving_program, faults)
         self._tasks = TaskThreads(self._bound_tasks())
-        self.engine = Engine(
-            store=SqliteHistoryStore(home / "executions.sqlite3"),
-            tasks=self._tasks,
-            clock=self.clock,
-        )
-        for machine in MACHINES.values():
-            self.engine.register(
-                machine.name, load(machine.name), substitutions=dict(machine.placeholders)
-            )
         self._ended: SimpleQueue[Mapping[str, Any] | None] = SimpleQueue()
-        self.engine.subscribe(faults.deliver(Channel.EXECUTIONS, self._on_execution_event))
+        self.engine = self._open_engine(faults)
         ports = Ports(
             ledger=self.ledger,
             objects=faults.objects(self.objects, reader=Reader.TASKS),
@@ -210,10 +180,48 @@ class LocalPlatform:
             notifications=LoggedNotifications(home / "logs" / "notifications.jsonl"),
             executions=LocalExecutions(self.engine),
             clock=StoppableClock(self.clock, self._stop),
-            settings=replace(settings.tasks, bucket_url=bucket_url, base_models=available),
+            settings=replace(settings.tasks, bucket_url=self._bucket_url, base_models=available),
         )
         self.ports = faults.ports(ports)
         self._threads: list[threading.Thread] = []
+
+    def _open_training(self, program: Program | None, faults: Faults) -> TrainingService:
+        home, settings = self.settings.home, self.settings
+        return TrainingService(
+            folder=home / "training",
+            logs=home / "logs" / "training",
+            objects=faults.objects(self.objects, reader=Reader.TRAINING),
+            bucket_urls=(settings.tasks.bucket_url, self._bucket_url),
+            program=program or self._program("training_image.program", TRAIN_COMMAND),
+            clock=self.clock,
+            on_event=faults.deliver(Channel.TRAINING, self._on_training_event),
+            settings=settings.training,
+            faults=faults,
+        )
+
+    def _open_endpoint(self, program: Program | None, faults: Faults) -> EndpointHost:
+        home = self.settings.home
+        environment = {OBJECTS_VARIABLE: self._bucket_url, **self.settings.serving}
+        return EndpointHost(
+            folder=home / "endpoint",
+            log=home / "logs" / "endpoint.log",
+            objects=faults.objects(self.objects, reader=Reader.ENDPOINT),
+            program=program or self._program("serving_image.program", SERVE_COMMAND, environment),
+            clock=self.clock,
+        )
+
+    def _open_engine(self, faults: Faults) -> Engine:
+        engine = Engine(
+            store=SqliteHistoryStore(self.settings.home / "executions.sqlite3"),
+            tasks=self._tasks,
+            clock=self.clock,
+        )
+        for machine in MACHINES.values():
+            engine.register(
+                machine.name, load(machine.name), substitutions=dict(machine.placeholders)
+            )
+        engine.subscribe(faults.deliver(Channel.EXECUTIONS, self._on_execution_event))
+        return engine
 
     def start(self) -> None:
         """Recover what a crash left, then run the platform's threads."""
