@@ -61,6 +61,7 @@ CHECKS: tuple[Check, ...] = (
     Check(notifications.outcomes_are_delivered),
     Check(models.ready_has_its_version),
     Check(models.versions_in_order),
+    Check(models.models_say_what_was_asked),
     Check(models.artifacts_are_what_versions_say, (LEDGER, BUCKET)),
     Check(models.no_artifact_without_version, (LEDGER, BUCKET)),
     Check(models.owners_apart, (LEDGER, BUCKET)),

@@ -414,6 +414,10 @@ BROKEN: Mapping[str, tuple[Break, ...]] = {
         lambda e: with_version(e, artifact="artifacts/tiny/else.tar.gz"),
         lambda e: standing_at(e, Status.TRAINING),
     ),
+    "models-say-what-was-asked": (
+        lambda e: with_model(e, tenant="another"),
+        lambda e: with_model(e, trigger="another"),
+    ),
     "artifacts-are-what-versions-say": (
         lambda e: with_bucket(e, artifacts={}),
         lambda e: _artifact(e, problem="an end too early"),

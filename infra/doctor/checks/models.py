@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from atelier.contracts import ids, keys
 from atelier.contracts.records import ModelRecord, ModelVersion
@@ -80,6 +80,34 @@ def _version_flaw(number: int, version: ModelVersion, model: ModelRecord, case: 
     return None
 
 
+def models_say_what_was_asked(case: Case) -> Iterator[Trouble]:
+    """A model says of its owner, base, words and photos what its newest version was asked for."""
+    for model in case.ledger.models:
+        newest = model.versions[-1].request if model.versions else ""
+        record = case.ledger.requests.get(newest)
+        if record is None or record.status is Status.ERASED:
+            continue
+        given = record.given
+        asked = {
+            "tenant": (model.tenant, given.tenant),
+            "user": (model.user, given.user),
+            "owner": (model.owner, given.owner),
+            "base": (model.base, given.base),
+            "trigger": (model.trigger, given.trigger),
+            "subject": (model.subject, given.subject),
+            "dataset": (model.dataset, record.dataset or ""),
+        }
+        if wrong := _differing(asked):
+            found = f"it has another {wrong} than request {newest}"
+            subject = f"model {model.owner}/{model.model}"
+            yield Trouble(subject, found, "what was asked for", LOOK)
+
+
+def _differing(pairs: Mapping[str, tuple[object, object]]) -> str:
+    """Return the names whose two values differ, as words; empty when none do."""
+    return ", ".join(name for name, (one, other) in pairs.items() if one != other)
+
+
 def artifacts_are_what_versions_say(case: Case) -> Iterator[Trouble]:
     """Every version's artifact is there, reads strictly, and is what record and card say."""
     for model in case.ledger.models:
@@ -113,8 +141,8 @@ def _artifact_flaw(version: ModelVersion, model: ModelRecord, case: Case) -> str
         "instance_prompt": (card.instance_prompt, version.instance_prompt),
         "file_digest": (card.file_digest, version.digest),
     }
-    wrong = [name for name, (said, known) in claims.items() if said != known]
-    return f"its adapter.json says another {', '.join(wrong)}" if wrong else None
+    wrong = _differing(claims)
+    return f"its adapter.json says another {wrong}" if wrong else None
 
 
 def no_artifact_without_version(case: Case) -> Iterator[Trouble]:
