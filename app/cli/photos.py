@@ -59,6 +59,19 @@ class Photo:
         }
 
 
+def check_folder(folder: Path) -> None:
+    """Refuse what is no folder.
+
+    Raises:
+        CommandFailed: it is a file, or is not there.
+    """
+    if not folder.is_dir():
+        found = "is a file" if folder.exists() else "does not exist"
+        raise CommandFailed(
+            Exit.NOT_FOUND, f"{folder} {found}", do="Name the folder that holds the photos."
+        )
+
+
 def read_folder(folder: Path, *, told: Callable[[str], None] = lambda _: None) -> list[Photo]:
     """Read the photos of a folder, sorted by name; hidden files and folders are left out.
 
@@ -70,11 +83,7 @@ def read_folder(folder: Path, *, told: Callable[[str], None] = lambda _: None) -
         CommandFailed: no such folder, too few photos in it, too many, one too large, or captions
             that do not fit.
     """
-    if not folder.is_dir():
-        found = "is a file" if folder.exists() else "does not exist"
-        raise CommandFailed(
-            Exit.NOT_FOUND, f"{folder} {found}", do="Name the folder that holds the photos."
-        )
+    check_folder(folder)
     files = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
     paths = [path for path in files if path.suffix.lower() in TYPES]
     if others := [path.name for path in files if path.suffix.lower() in OTHER_IMAGES]:

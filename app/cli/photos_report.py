@@ -13,7 +13,7 @@ from typing import Final
 from app.cli.commands import Desk
 from app.cli.console import Console
 from app.cli.exits import CommandFailed, Exit
-from app.cli.photos import OTHER_IMAGES, TYPES
+from app.cli.photos import OTHER_IMAGES, TYPES, check_folder
 from app.cli.progress import counted
 from atelier.contracts.base_models import DEFAULT_BASE, DEFAULT_PRESET, preset
 from atelier.contracts.dataset import MAX_UPLOAD_BYTES
@@ -41,11 +41,7 @@ def photos(given: Namespace, desk: Desk) -> Exit:
 
 
 def _paths(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        found = "is a file" if folder.exists() else "does not exist"
-        raise CommandFailed(
-            Exit.NOT_FOUND, f"{folder} {found}", do="Name the folder that holds the photos."
-        )
+    check_folder(folder)
     images = OTHER_IMAGES | set(TYPES)
     paths = sorted(
         path
