@@ -12,10 +12,7 @@ nor serves) over every place that no instance image shows and several seeds:
 
 from __future__ import annotations
 
-import json
-import shutil
 import sys
-import tempfile
 from collections import defaultdict
 from datetime import datetime
 from pathlib import Path
@@ -24,13 +21,13 @@ from typing import Any
 from app.cli.client import Client
 from atelier.contracts.clock import SystemClock, to_iso
 from benchmarks.machine import commit, machine
+from benchmarks.measured import run
 from examples.demo.journey import MASCOT, SHEET_PLACES, Studio, instance_images
 from examples.demo.platform import local_platform
 from examples.demo.verdict import judge
 from examples.tiny.scenes import NEW_PLACES
 from workflows.engine.engine import SqliteHistoryStore
 
-RESULT = Path(__file__).parent / "results" / "demo.json"
 SEEDS_PER_PLACE = 6
 
 
@@ -95,18 +92,5 @@ def seconds_by_state(executions: Path, name: str) -> dict[str, float]:
     return {state: round(seconds, 2) for state, seconds in spent.items()}
 
 
-def main() -> int:
-    """Measure, print one JSON line, and write the result beside this module."""
-    home = Path(tempfile.mkdtemp(prefix="atelier-demo-"))
-    try:
-        result = measure(home)
-    finally:
-        shutil.rmtree(home)
-    sys.stdout.write(json.dumps(result) + "\n")
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(result, indent=2) + "\n")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run("demo", measure))

@@ -10,10 +10,7 @@ The first onboardings only warm the platform up: predictions rest on what was me
 
 from __future__ import annotations
 
-import json
-import shutil
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -25,9 +22,9 @@ from app.cli.client import Client
 from app.cli.photos import Photo, read_folder
 from atelier.contracts.clock import Clock, SystemClock, from_iso, to_iso
 from benchmarks.machine import commit, machine
+from benchmarks.measured import run
 from examples.demo.platform import local_platform
 
-RESULT = Path(__file__).parent / "results" / "eta.json"
 MASCOT = Path(__file__).resolve().parents[1] / "examples" / "mascot"
 LOOK_SECONDS = 0.5
 WITHIN = 0.2
@@ -185,18 +182,5 @@ def _rounded(error: float | None) -> float | None:
     return None if error is None else round(error, 3)
 
 
-def main() -> int:
-    """Measure, print one JSON line, and write the result beside this module."""
-    home = Path(tempfile.mkdtemp(prefix="atelier-eta-"))
-    try:
-        result = measure(home)
-    finally:
-        shutil.rmtree(home)
-    sys.stdout.write(json.dumps(result) + "\n")
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(result, indent=2) + "\n")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run("eta", measure))
