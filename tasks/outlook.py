@@ -180,8 +180,8 @@ def _is_held(seen: Seen) -> bool:
 
 def _held(seen: Seen) -> str:
     record = seen.record
-    why = record.waiting_for.rstrip(".")
-    since = record.updated_at
+    # What AWS said to it stands in full among the details.
+    why, since = record.waiting_for.partition(":")[0], record.updated_at
     return f"It is {why}, since {seen.clock(since)} ({span(_age(seen, since))})"
 
 

@@ -116,8 +116,9 @@ def test_a_request_held_up_by_the_quota_says_since_when_and_takes_the_next_insta
     told = of(held, seconds=10, ahead=Ahead(place=1, waiting=1, ends=[after(20)]))
     assert told.phase == "held"
     assert told.sentence.startswith(
-        "It is waiting for a free training instance: 4 of 4 are used, since 12:00:02 UTC (8.0 s)"
+        "It is waiting for a free training instance, since 12:00:02 UTC (8.0 s); it should be"
     )
+    assert f"told so far: {HELD_BY_QUOTA}: 4 of 4 are used" in told.details
     assert told.faster[0] == "a higher quota of training instances"
     assert told.expected_end_at is not None
     assert told.expected_end_at > after(20)
