@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from atelier.contracts.container import ML_ROOT_VARIABLE
 from infra.doctor.evidence import Process, Training
+from infra.local.programs import start_of, working_below
 
 _PROC = Path("/proc")
 
@@ -29,19 +29,11 @@ def programs(home: Path) -> frozenset[FoundProgram] | None:
 
 
 def _programs(home: Path) -> Iterator[FoundProgram]:
-    beginning = f"{ML_ROOT_VARIABLE}={home}/".encode()
-    for entry in _PROC.glob("[0-9]*/environ"):
-        with suppress(OSError):
-            variables = entry.read_bytes().split(b"\0")
-            place = next((line for line in variables if line.startswith(beginning)), None)
-            pid = int(entry.parent.name)
-            if place is not None:
-                # Field 22 of proc(5): with it a process id is one process for ever.
-                stat = (entry.parent / "stat").read_text()
-                started = stat.rpartition(")")[2].split()[19]
-                inside = place[len(beginning) :].decode(errors="replace").split("/")
-                job = inside[2] if inside[:2] == ["training", "jobs"] and inside[2:] else ""
-                yield FoundProgram(Process(pid, job), started)
+    for pid, place in working_below(home, variable=ML_ROOT_VARIABLE):
+        inside = place.split("/")
+        job = inside[2] if inside[:2] == ["training", "jobs"] and inside[2:] else ""
+        if (started := start_of(pid)) is not None:
+            yield FoundProgram(Process(pid, job), started)
 
 
 def with_folders(training: Training, folder: Path) -> Training:

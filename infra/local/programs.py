@@ -14,7 +14,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,7 +52,7 @@ class RunningProgram:
         """Keep the process and who it is."""
         self._process = process
         self._code: int | None = None
-        self.identity = ProcessIdentity(process.pid, _start_of(process.pid) or "")
+        self.identity = ProcessIdentity(process.pid, start_of(process.pid) or "")
 
     @property
     def exit_code(self) -> int | None:
@@ -104,7 +104,7 @@ def start(program: Program, *, log: Path, environment: Mapping[str, str]) -> Run
 
 def is_running(known: ProcessIdentity) -> bool:
     """Tell whether this very process still runs; one that got its id later is another."""
-    return bool(known.started) and _start_of(known.pid) == known.started
+    return bool(known.started) and start_of(known.pid) == known.started
 
 
 def end_strays(processes: Iterable[ProcessIdentity], *, variable: str, folder: Path) -> None:
@@ -116,11 +116,21 @@ def end_strays(processes: Iterable[ProcessIdentity], *, variable: str, folder: P
     for known in processes:
         if is_running(known):
             _kill_group(known.pid)
+    for pid, _ in working_below(folder, variable=variable):
+        _kill(pid)
+
+
+def working_below(folder: Path, *, variable: str) -> Iterator[tuple[int, str]]:
+    """Yield process ids, and the rest of the path, of all whose `variable` is one below `folder`.
+
+    Of this user's processes, where the system tells their environment (/proc).
+    """
     beginning = f"{variable}={folder}/".encode()
     for entry in _PROC.glob("[0-9]*/environ"):
         with contextlib.suppress(OSError):
-            if any(line.startswith(beginning) for line in entry.read_bytes().split(b"\0")):
-                _kill(int(entry.parent.name))
+            variables = entry.read_bytes().split(b"\0")
+            for place in (v[len(beginning) :] for v in variables if v.startswith(beginning)):
+                yield int(entry.parent.name), place.decode(errors="replace")
 
 
 def _kill_group(pid: int) -> None:
@@ -133,8 +143,11 @@ def _kill(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def _start_of(pid: int) -> str | None:
-    """Return when a process began, in the system's own words, or None when there is none."""
+def start_of(pid: int) -> str | None:
+    """Return when a process began, in the system's own words, or None when there is none.
+
+    A process id comes back; with this it is one process for ever.
+    """
     if _PROC.is_dir():
         try:
             stat = (_PROC / str(pid) / "stat").read_text()
