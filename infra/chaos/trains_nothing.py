@@ -123,6 +123,7 @@ class Host:
 
     def _take_up(self, task: TrainingTask) -> None:
         """Begin with a task, or go on from what an earlier run of it left."""
+        now = self.clock.now()
         fresh = Progress(
             request=task.request,
             attempt=task.attempt,
@@ -131,7 +132,8 @@ class Host:
             state=TrainingState.WAITING,
             step=0,
             steps=task.hyperparameters.steps,
-            updated_at=self.clock.now(),
+            updated_at=now,
+            entered={TrainingState.WAITING.value: now},
         )
         before = self._earlier(fresh)
         work = self.works[task.request] = Work(task, before or fresh)
@@ -143,6 +145,10 @@ class Host:
             self._say(work, state=TrainingState.FAILED, failure=failure)
             log(f"request {task.request} cannot be trained: {problem}")
             return
+        if before is not None:
+            stopped = {TrainingState.STOPPED.value: before.updated_at}
+            entered = {**before.entered, **stopped}
+            work.said = replace(before, state=TrainingState.WAITING, entered=entered)
         work.saved_step = self._resumed_step(task)
         self._say(work, state=TrainingState.TRAINING, step=work.saved_step)
         log(f"request {task.request} begins at step {work.saved_step}")
@@ -282,7 +288,11 @@ class Host:
 
     def _say(self, work: Work, **changes: Any) -> None:
         """Change what is said of a task, and write it."""
-        work.said = replace(work.said, **changes, updated_at=self.clock.now())
+        before, now = work.said, self.clock.now()
+        work.said = replace(before, **changes, updated_at=now)
+        if work.said.state is not before.state:
+            entered = {**before.entered, work.said.state.value: now}
+            work.said = replace(work.said, entered=entered)
         work.written_at = self.clock.monotonic_seconds()
         self._write(checkpoints.progress(self.name, work.task.request), work.said.to_json())
 

@@ -56,6 +56,7 @@ def test_it_leaves_an_adapter_a_card_and_samples_and_says_so(house: House):
     assert host(house).run()
     said = house.progress(task)
     assert (said.state, said.step) == (TrainingState.DONE, 6)
+    assert set(said.entered) == {"waiting", "training", "sampling", "done"}
     body = house.adapter_bytes(task)
     assert said.adapter.digest == ids.digest_of(body)
     check_finite(body, read_header(body))
@@ -82,7 +83,9 @@ def test_stopped_it_saves_and_goes_on_from_there_to_the_same_adapter(house: Hous
     assert 0 < step < 6
     assert host(house).run()
     assert f"begins at step {step}" in capfd.readouterr().out
-    assert house.progress(task).state is TrainingState.DONE
+    said = house.progress(task)
+    assert said.state is TrainingState.DONE
+    assert TrainingState.STOPPED.value in said.entered
 
 
 def test_a_damaged_state_falls_back_to_the_one_before(house: House, capfd):
