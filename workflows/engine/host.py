@@ -141,7 +141,7 @@ class Host:
         """Begin an execution: its record and first step are committed together.
 
         Raises:
-            StorageError: It could not be stored and has not begun.
+            StorageError: it could not be stored and has not begun.
         """
         self._live[record.arn] = _Live(self._make(record), record)
         self.fold([(record.arn, Started())])
@@ -150,8 +150,8 @@ class Host:
         """Let an ended execution go on, which its record allows.
 
         Raises:
-            ExecutionNotRedrivable: Its journal does not lead to its history any more.
-            StorageError: It could not be stored and does not go on.
+            ExecutionNotRedrivable: its journal does not lead to its history any more.
+            StorageError: it could not be stored and does not go on.
         """
         journal = self._store.journal(record.arn)
         try:
@@ -168,7 +168,7 @@ class Host:
         """Take up an execution that runs, according to its record, but is not in memory.
 
         Raises:
-            StorageError: Its journal cannot be read.
+            StorageError: its journal cannot be read.
         """
         if record.status is ExecutionStatus.RUNNING and record.arn not in self._live:
             self._take_up(record)
@@ -187,7 +187,7 @@ class Host:
         """Fold what has happened by now, as much as one transaction takes; False when it is all.
 
         Raises:
-            StorageError: It could not be stored; it is kept and comes first the next time.
+            StorageError: it could not be stored; it is kept and comes first the next time.
         """
         for execution_arn in tuple(self._forgotten):
             self._remember(execution_arn)
@@ -242,7 +242,7 @@ class Host:
         """Advance, commit, then act; what nobody awaits any more leaves no trace.
 
         Raises:
-            StorageError: Nothing was stored, and memory is as the journals are.
+            StorageError: nothing was stored, and memory is as the journals are.
         """
         try:
             for execution_arn, _ in happenings:
@@ -384,7 +384,7 @@ class Host:
         """Take up every open execution that is not in memory.
 
         Raises:
-            StorageError: Not all could be taken up; calling it again goes on.
+            StorageError: not all could be taken up; calling it again goes on.
         """
         recovered: list[str] = []
         abandoned: dict[str, str] = {}

@@ -45,7 +45,7 @@ class SqliteFile:
         connect: Opens connections.
 
     Raises:
-        StorageError: It cannot be opened or brought up to date.
+        StorageError: it cannot be opened or brought up to date.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class SqliteFile:
         """Give a connection in a transaction: all of it at the end, or nothing on any error.
 
         Raises:
-            StorageError: It is not stored; only when the commit itself failed, it may be.
+            StorageError: it is not stored; only when the commit itself failed, it may be.
         """
         with self._writer.use() as sql:
             sql.execute("BEGIN IMMEDIATE")
@@ -81,7 +81,7 @@ class SqliteFile:
         """Return what a query finds of everything that was committed.
 
         Raises:
-            StorageError: The file cannot be read.
+            StorageError: the file cannot be read.
         """
         with self._reader.use() as sql:
             return sql.execute(query, values).fetchall()

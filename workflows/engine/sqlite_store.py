@@ -75,7 +75,7 @@ class SqliteHistoryStore:
         connect: Opens connections.
 
     Raises:
-        StorageError: It cannot be opened; the message names the file and what to do.
+        StorageError: it cannot be opened; the message names the file and what to do.
     """
 
     def __init__(
