@@ -16,7 +16,7 @@ from atelier.contracts.status import BEFORE_ANY_JOB, TERMINAL, Status, Verdict
 from tasks.attempts import begin_next, read_progress
 from tasks.blame import loss_of
 from tasks.endings import WRITES, ended, overdue
-from tasks.launching import training_output
+from tasks.handing_over import training_output
 from tasks.payload import text
 from tasks.ports import Ports
 

@@ -31,7 +31,7 @@ from tasks import settle, settle_execution
 from tasks.attempts import read_progress
 from tasks.causes import read_error
 from tasks.endings import end, overdue, tell_ended
-from tasks.launching import rescue, training_output
+from tasks.handing_over import rescue, training_output
 from tasks.ports import Execution, Ports
 from tasks.reconciling import (
     IN_A_JOB,

@@ -6,6 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("long", max_examples=10_000)
+"""For a night: `pytest --hypothesis-profile=long tests/tasks/test_any_order.py`."""
 
 Golden = Callable[[str, str], None]
 
