@@ -13,8 +13,7 @@ from atelier.contracts.records import RequestRecord
 from atelier.contracts.request import OnboardingInput, OnboardingRequest
 from atelier.contracts.status import TERMINAL, Status
 from tasks.ports import Ports
-
-MACHINE = "onboarding"
+from tasks.settle_execution import ONBOARDING
 
 
 def start(
@@ -48,7 +47,7 @@ def start(
         # The first caller's own words: the same name and input are the same execution, whoever
         # starts it, this one or Reconcile.
         asked = record.asked if record.asked is not None else encode(given)
-        ports.executions.start(MACHINE, name, asked)
+        ports.executions.start(ONBOARDING, name, asked)
     except AlreadyExists:
         if new:
             raise

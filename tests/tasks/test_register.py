@@ -310,10 +310,12 @@ def test_who_begins_again_before_the_end_was_told_leaves_nobody_waiting_for_the_
     request = world.launched()
     job = str(world.read(request).job)
     world.executions.succeeded.clear()
+    world.executions.start("onboarding", "by-hand", {})
     ports, _ = dying(world.ports, after=2)
     with pytest.raises(Crash):
         cancel.run({"request": request}, ports=ports)
     world.registered(execution="again")
+    assert world.executions.describe("onboarding", "by-hand").status == "ABORTED"
     assert world.read(request).attempt == 2
     assert set(world.executions.failed) == {"token-1"}
     assert world.objects.list(keys.control_of_job(job))
