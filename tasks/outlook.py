@@ -245,14 +245,16 @@ def _is_silent(seen: Seen) -> bool:
 
 
 def _silent(seen: Seen) -> str:
-    record = seen.record
-    outcome = f"; the job {record.job_outcome.value}" if record.job_outcome else ""
-    last = f"at step {seen.progress.step} of {seen.progress.steps}" if seen.progress else "at all"
-    heard = "last spoke" if seen.progress else "has not spoken"
-    ago = f" {span(seen.silent_seconds)} ago" if seen.progress else ""
+    record, heard = seen.record, "has not spoken at all"
+    if seen.progress:
+        step, steps = seen.progress.step, seen.progress.steps
+        heard = f"last spoke at step {step} of {steps}, {span(seen.silent_seconds)} ago"
+    then = "it may be starting again after an interruption; if its job ends, another attempt begins"
+    if record.job_outcome:
+        then = f"its job {record.job_outcome.value}, and the next look begins another attempt"
     return (
-        f"Training job {record.job} {heard} {last}{ago}{outcome}: when its end is known, the next "
-        f"look begins another attempt; until then nobody can say when it will be ready"
+        f"The host of training job {record.job} {heard}: {then}; until then nobody can say when it "
+        "will be ready"
     )
 
 

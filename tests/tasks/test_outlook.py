@@ -209,13 +209,14 @@ def test_a_host_that_is_done_waits_for_its_next_look() -> None:
 def test_a_silent_job_is_told_as_silent_and_nothing_is_promised() -> None:
     told = of(TRAINING, HALF, seconds=200)
     assert told.phase == "silent"
-    assert "last spoke at step 75 of 150 3 min 08 s ago" in told.sentence
+    assert "last spoke at step 75 of 150, 3 min 08 s ago: it may be starting again" in told.sentence
     assert told.expected_end_at is None
 
 
 def test_a_silent_job_whose_end_is_known_says_so() -> None:
     record = replace(TRAINING, job_outcome=JobOutcome.FAILED)
-    assert "the job failed" in of(record, HALF, seconds=200).sentence
+    said = of(record, HALF, seconds=200).sentence
+    assert "its job failed, and the next look begins another attempt" in said
 
 
 @pytest.mark.parametrize(
