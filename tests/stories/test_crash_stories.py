@@ -11,7 +11,9 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
+from multiprocessing.connection import wait
 from pathlib import Path
+from threading import Lock
 
 import pytest
 from fastapi.testclient import TestClient
@@ -29,6 +31,7 @@ pytestmark = pytest.mark.story
 
 PROCESSES = get_context("forkserver")
 """Each life is a process of its own; what all of them import is imported once."""
+ALONE = Lock()
 Kill = tuple[str, int, str]
 """Point, its how-manieth passing, before or after."""
 NEVER: Kill = ("none", 1, "before")
@@ -119,8 +122,12 @@ def tell(home: Path, kills: tuple[Kill, ...], *, power: bool = True) -> Outcome:
     lives = kills if kills[0] in LOSSES.values() else (*kills, NEVER)
     for kill in lives:
         life = PROCESSES.Process(target=live, args=(home, *kill), kwargs={"complaints": complaints})
-        life.start()
-        life.join()
+        # Starting one asks all others whether they have ended, and an exit code is read only once.
+        with ALONE:
+            life.start()
+        wait([life.sentinel])
+        with ALONE:
+            life.join()
         exit_codes.append(life.exitcode)
         if not power:
             cut_power(home)
