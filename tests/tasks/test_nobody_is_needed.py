@@ -178,3 +178,29 @@ def test_a_cancel_whose_process_died_ends_the_execution_by_itself(world: World):
     assert world.read(request).status is Status.CANCELLED
     assert not world.read(request).untold
     assert machines.ports.executions.describe("onboarding", f"{request}-1").status == "FAILED"
+
+
+@pytest.mark.parametrize("state", ["LaunchTraining", "PublishModel"])
+def test_a_fork_beside_an_execution_that_is_redriven_has_one_outcome(state):
+    with new_world() as world:
+        machines = RunningMachines(world, fault=outage(state, "Lambda.Unknown", world.clock))
+        request = begin(machines)
+        executions = machines.ports.executions
+        original = ids.execution_name(request, 1)
+
+        def failed() -> bool:
+            return executions.describe("onboarding", original).status == "FAILED"
+
+        machines.go_on(OUTAGE_SECONDS, until=failed)
+        assert failed()
+        carried = {"request": request, "attempt": 1, "deadline_seconds": 7200, "known": False}
+        training = {"attempt": 1, "job": "j", "host": "algo-1", "wait_seconds": 1, "turn": 0}
+        fork = {"onboarding": carried, "training": {**training, "state": "trained"}}
+        executions.start("onboarding", "fork", {**world.asked(), **fork, "resume_at": state})
+        machines.go_on(30 * HOUR, until=ended(machines, request))
+        machines.go_on(3 * HOUR)
+        record = world.read(request)
+        assert (record.status, record.attempt) == (Status.READY, 1)
+        assert world.outbox() == ["onboarding.ready"]
+        assert len(world.jobs.jobs) == 1
+        assert executions.describe("onboarding", "fork").status != "RUNNING"
