@@ -8,6 +8,7 @@ import zlib
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from shlex import quote
 
 from app.cli.commands import Desk
 from app.cli.exits import CommandFailed, Exit
@@ -19,6 +20,16 @@ from infra.chaos.run import run_plan
 from infra.local.platform import REPOSITORY
 
 MASCOT = REPOSITORY / "examples" / "mascot"
+
+TRAINS = {Program.REAL: "really trained", Program.NOTHING: "trained by a program that does nothing"}
+
+LEFT = {
+    "lost": "lost: never ended, or nobody knows them any more",
+    "doubled": "doubled: requests, versions, notifications or finished trainings there twice",
+    "outcomes_missing": "ended otherwise than they had to",
+    "leaks": "leaks: open batches, unended executions, hidden files, processes",
+}
+"""Figures of the report that must be 0, in words."""
 
 
 def chaos(given: Namespace, desk: Desk) -> Exit:
@@ -34,6 +45,13 @@ def chaos(given: Namespace, desk: Desk) -> Exit:
             say=lambda line: desk.console.say(f"  {line}"),
             photos=photos_of(plan.program),
         )
+    except KeyboardInterrupt as interrupt:
+        raise CommandFailed(
+            Exit.INTERRUPTED,
+            "interrupted: the run's platform was ended with it, and nothing was judged",
+            do=f"Remove {folder}, which has what is left. {_run_again(plan)}",
+            error="Interrupted",
+        ) from interrupt
     except BaseException:
         desk.console.say(f"It did not come to its end; what is left lies in {folder}.")
         raise
@@ -43,7 +61,13 @@ def chaos(given: Namespace, desk: Desk) -> Exit:
     desk.console.document({**report.to_dict(), "folder": str(folder) if kept else None})
     desk.console.say("", *_told(report))
     if kept:
-        desk.console.say(f"What is left lies in {folder}.")
+        home = quote(str(folder / "home"))
+        desk.console.say(
+            f"What is left lies in {folder}:",
+            "  faults.jsonl has every fault in order, lives.log what the platform said.",
+            f"Examine it: atelier doctor --home {home}",
+        )
+    desk.console.say(_run_again(plan))
     return ending(report)
 
 
@@ -82,30 +106,76 @@ def _folder(given: Path | None) -> Path:
     return given.absolute()
 
 
-def _planned(plan: Plan, folder: Path) -> Iterator[str]:
-    faults = sum(plan.planned().values())
-    yield (
-        f"Seed {plan.seed}: {counted(plan.onboardings, 'onboarding')} with the program "
-        f"{plan.program}, {_lives(len(plan.lives))} of a platform, "
-        f"{counted(faults, 'fault')} planned."
+def _run_again(plan: Plan) -> str:
+    return (
+        f"The same again: atelier chaos --seed {plan.seed} --onboardings {plan.onboardings} "
+        f"--program {plan.program}"
     )
-    yield f"Plan {plan.digest}, the same for everybody with this seed; it runs in {folder}."
+
+
+def _planned(plan: Plan, folder: Path) -> Iterator[str]:
+    ends = sum(life.end is not None for life in plan.lives)
+    faults = sum(plan.planned().values()) - ends
+    yield (
+        f"{counted(plan.onboardings, 'onboarding')}, {TRAINS[plan.program]}, by a platform that is "
+        f"killed or stopped {counted(ends, 'time')}"
+    )
+    yield (
+        f"and hit by {counted(faults, 'other fault')}. Each must end once, as it has to, with "
+        "nothing lost and nothing left behind."
+    )
+    yield f"Seed {plan.seed} is plan {plan.digest} everywhere. It runs in {folder}."
 
 
 def _told(report: Report) -> Iterator[str]:
-    yield f"It took {report.seconds:.0f} s and {_lives(report.lives)}. Injected:"
-    for kind, count in report.faults.items():
-        yield f"  {count:>5}  {kind}"
-    yield "Left:"
-    for name in ("lost", "doubled", "outcomes_missing", "leaks"):
-        yield f"  {getattr(report, name):>5}  {name.replace('_', ' ')}"
-    yield f"  {report.drawn:>5}  models drawn with, each for its own owner"
-    if report.eta_within_20 is not None:
-        share = f"{report.eta_within_20:.0%}"
-        yield f"  {share:>5}  of the ends expected at half-time were within 20 %"
+    yield f"It took {report.seconds:.0f} s and {_lives(report.lives)} of the platform."
+    yield ""
+    yield from _faults(report)
+    yield ""
+    yield from _outcomes(report)
+    yield from _expected_ends(report)
+    yield ""
+    for name, words in LEFT.items():
+        yield f"{getattr(report, name):>5}  {words}"
+    yield f"{report.drawn:>5}  models drawn with, each for its own owner"
     yield from (f"  - {finding}" for finding in report.findings)
+    yield ""
+    if report.holds:
+        yield "Every invariant held: nothing was lost, doubled or left behind, and the doctor found"
+        yield f"nothing that disagrees in {counted(report.invariants, 'invariant')} of what is left."
+    else:
+        yield f"{counted(len(report.findings), 'finding')}: an invariant is broken."
+
+
+def _faults(report: Report) -> Iterator[str]:
+    yield f"{'faults':<28}  planned  came to pass  calls hit"
+    for kind in sorted({*report.planned, *report.faults}):
+        planned, reached = report.planned.get(kind, 0), report.reached.get(kind, 0)
+        yield f"  {kind:<26}  {planned:>7}  {reached:>12}  {report.faults.get(kind, 0):>9}"
+    planned = sum(report.planned.values())
     yield (
-        "Every invariant held."
-        if report.holds
-        else (f"{counted(len(report.findings), 'finding')}: an invariant is broken.")
+        f"  {planned - sum(report.reached.values())} of {planned} planned were not reached: the "
+        "call that they wait for did not come in their life."
+    )
+
+
+def _outcomes(report: Report) -> Iterator[str]:
+    ended = ", ".join(f"{count} {outcome}" for outcome, count in report.outcomes.items())
+    as_they_had_to = report.onboardings - report.outcomes_missing
+    yield f"Outcomes: {ended}; {as_they_had_to} of {report.onboardings} as they had to."
+    acts = ", ".join(f"{count} {act}" for act, count in report.acts.items())
+    yield f"  People: {acts or 'nothing unusual'}."
+    yield "  Bad photos must fail, who cancels in time must end so, a wish sent twice is one."
+
+
+def _expected_ends(report: Report) -> Iterator[str]:
+    if report.eta_within_20 is None:
+        return
+    good = round(report.eta_within_20 * report.eta_judged)
+    yield (
+        f"Expected ends: {good} of {report.eta_judged} that were told at half-time were right "
+        "within 20 % of the whole."
+    )
+    yield (
+        "  Under faults nobody can expect an end; `python -m benchmarks.eta` measures without them."
     )

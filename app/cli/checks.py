@@ -7,6 +7,7 @@ import re
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 from urllib.parse import urlsplit
 
 from app.cli.exits import CommandFailed, Exit
@@ -94,10 +95,19 @@ def check_folder(folder: Path) -> None:
         raise CommandFailed(
             Exit.REFUSED, f"{there} is a file; name a folder", do="Name another one with --out."
         )
-    if not os.access(there, os.W_OK | os.X_OK):
+    if not os.access(there, os.W_OK | os.X_OK) or not _takes_files(there):
         raise CommandFailed(
             Exit.REFUSED, f"{there} may not be written into", do="Name another one with --out."
         )
+
+
+def _takes_files(folder: Path) -> bool:
+    """Try it: some file systems refuse what the folder's permissions allow."""
+    try:
+        with TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
 
 
 def without_trigger(photos: Sequence[Photo], trigger: str | None) -> str:

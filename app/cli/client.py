@@ -149,6 +149,11 @@ class Client(AbstractContextManager["Client"]):
         """Let an onboarding that failed in place go on."""
         return self._document("POST", f"/v1/onboardings/{_part(onboarding)}/redrive")
 
+    def retry(self, onboarding: str) -> Document:
+        """Begin the next attempt of an onboarding that failed or was cancelled."""
+        path = f"/v1/onboardings/{_part(onboarding)}/retry"
+        return self._document("POST", path, needs=ONBOARDING)
+
     def image(self, onboarding: str, name: str) -> bytes:
         """Return a preview or sample image as PNG."""
         return self._ask("GET", f"/v1/onboardings/{_part(onboarding)}/images/{_part(name)}").content
@@ -313,4 +318,5 @@ def _refusal(answer: httpx.Response, prefix: str = "") -> CommandFailed:
         do=str(problem.get("do") or ""),
         error=str(problem.get("code") or ""),
         facts=facts if isinstance(facts, dict) else {},
+        request_id=str(problem.get("request_id") or "")[:64],
     )

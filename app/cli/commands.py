@@ -26,7 +26,8 @@ from atelier.contracts.status import TERMINAL, Status
 
 UNDER_WAY = tuple(status for status in Status if status not in TERMINAL)
 
-STARTS_AN_ID = re.compile(r"r[a-z2-7]{5,25}")
+LEAST_OF_AN_ID = 6
+STARTS_AN_ID = re.compile(rf"r[a-z2-7]{{{LEAST_OF_AN_ID - 1},25}}")
 """So much of an onboarding's id that it may stand for the whole of it."""
 
 
@@ -64,11 +65,12 @@ def up(given: Namespace, desk: Desk) -> Exit:
     console.document(told.to_dict(desk.home))
     console.say(
         "It runs already." if already else "It runs.",
-        f"  API         {told.api_url}   (what it offers: {told.api_url}/docs)",
+        f"  API         {told.api_url}   (what it offers: {told.api_url}/openapi.json)",
         f"  SageMaker   {told.sagemaker_url}   (boto3 with this endpoint_url)",
         f"  key         {told.key}",
         f"  state       {desk.home}",
-        f"  logs        {desk.home / 'logs'}, {desk.home / 'platform.log'}",
+        f"  logs        {desk.home / 'platform.log'}; of training and drawing: "
+        f"{desk.home / 'logs'}",
         "Next: atelier onboard DIR --user U --watch. Stop it with: atelier down.",
     )
     return Exit.DONE
@@ -117,11 +119,8 @@ def onboard(given: Namespace, desk: Desk) -> Exit:
         folder = client.upload(given.user, photos, consent_by=given.consent_by)
         wish = _wish(given, folder)
         started, new = client.start(wish, idempotency_key=given.idempotency_key)
-        if not new:
-            console.say(
-                "The same photos and settings were asked for before: this is that onboarding. "
-                "For another attempt give --idempotency-key with a new word."
-            )
+        if before := _asked_before(started, new=new):
+            console.say(before)
         if given.watch:
             return _watch(started["id"], given, desk, client)
         console.document(started)
@@ -227,7 +226,7 @@ def cancel(given: Namespace, desk: Desk) -> Exit:
     desk.console.say(
         f"{name} is cancelled."
         if found["status"] == Status.CANCELLED
-        else f"{name} had ended before: it is {found['status']}."
+        else f"{name} had ended before, as {found['status']}."
     )
     return Exit.DONE
 
@@ -274,8 +273,9 @@ def whole_id(start: str, client: Client) -> str:
     """Return the id of the one onboarding whose id starts so; other words stay as they are.
 
     Raises:
-        CommandFailed: several ids start so.
+        CommandFailed: several ids start so, or it is too little of one.
     """
+    check_length(start)
     if not STARTS_AN_ID.fullmatch(start):
         return start
     found = [d["id"] for d in client.every_onboarding() if d["id"].startswith(start)]
@@ -286,6 +286,21 @@ def whole_id(start: str, client: Client) -> str:
             do="Give more of the id.",
         )
     return found[0] if found else start
+
+
+def check_length(start: str) -> None:
+    """Check that an id is not cut too short to stand for one.
+
+    Raises:
+        CommandFailed: it is.
+    """
+    if len(start) < LEAST_OF_AN_ID:
+        raise CommandFailed(
+            Exit.NOT_FOUND,
+            f"{start!r} is too short: an id may be cut to its first {LEAST_OF_AN_ID} characters",
+            do="Give more of the id; `atelier status` lists the onboardings.",
+            error="NotFound",
+        )
 
 
 def _none_of(things: str, user: str | None, do: str) -> str:
@@ -309,6 +324,18 @@ def _wish(given: Namespace, folder: str) -> Document:
     }
     said = {name: value for name, value in chosen.items() if value is not None}
     return {"user_id": given.user, "photos": folder, **said}
+
+
+def _asked_before(started: Document, *, new: bool) -> str:
+    """Return what to say of an onboarding that was asked for before; nothing of a first one."""
+    before = "The same photos and settings were asked for before"
+    if new:
+        attempt = started["attempt"]
+        return f"{before}, without a model: attempt {attempt} begins." if attempt > 1 else ""
+    return (
+        f"{before}: this is that onboarding. For one beside it give --idempotency-key with a new "
+        "word."
+    )
 
 
 def _watch(onboarding: str, given: Namespace, desk: Desk, client: Client) -> Exit:

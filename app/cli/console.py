@@ -97,6 +97,8 @@ class Console:
             ]
             if failed.do:
                 lines.append(f"  {self.marks.arrow} {failed.do}")
+            if failed.request_id:
+                lines.append(f"  request {failed.request_id}")
             self.err.write("".join(f"{_printable(line, self.err)}\n" for line in lines))
             self.err.flush()
 

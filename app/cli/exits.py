@@ -59,6 +59,7 @@ class CommandFailed(Exception):
         do: what to do next, one sentence.
         error: its name, for programs: one of the error tree, or the command's own.
         facts: numbers and names behind the message.
+        request_id: of the request that was refused, as the platform logs it; empty: there is none.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class CommandFailed(Exception):
         do: str = "",
         error: str = "",
         facts: Mapping[str, Any] | None = None,
+        request_id: str = "",
     ) -> None:
         """Keep the message for people and the rest for programs."""
         super().__init__(message)
@@ -77,6 +79,7 @@ class CommandFailed(Exception):
         self.do = do
         self.error = error or exit_code.name.title().replace("_", "")
         self.facts: Mapping[str, Any] = facts or {}
+        self.request_id = request_id
 
     def to_dict(self) -> dict[str, Any]:
         """Return what `--json` prints."""
@@ -86,4 +89,5 @@ class CommandFailed(Exception):
             "do": self.do,
             "facts": dict(self.facts),
             "exit_code": int(self.exit),
+            **({"request_id": self.request_id} if self.request_id else {}),
         }

@@ -16,10 +16,27 @@ HINTS: Final[Mapping[tuple[str, str], str]] = {
     ("status", "NotFound"): "`atelier status` lists the onboardings.",
     ("cancel", "NotFound"): "`atelier status` lists the onboardings.",
     ("redrive", "NotFound"): "`atelier status` lists the onboardings.",
+    ("retry", "NotFound"): "`atelier status` lists the onboardings.",
     ("why", "NotFound"): "`atelier status` lists the onboardings.",
+    ("onboard", "PhotosRejected"): (
+        "Replace the photos that are named and onboard the folder again."
+    ),
+    **{
+        (command, "InvalidRequest"): "Correct what is named and run the command again."
+        for command in ("onboard", "status", "generate")
+    },
     **{
         (command, "Unauthorized"): _KEY
-        for command in ("onboard", "status", "models", "generate", "cancel", "redrive", "why")
+        for command in (
+            "onboard",
+            "status",
+            "models",
+            "generate",
+            "cancel",
+            "redrive",
+            "retry",
+            "why",
+        )
     },
 }
 """(command, error) → what to do; what is not listed keeps the sentence it came with."""

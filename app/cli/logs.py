@@ -60,7 +60,13 @@ def _print(lines: Sequence[Line], console: Console, *, day: datetime | None) -> 
     """Print lines, each new day first; return the day of the last one."""
     for line in lines:
         console.document(
-            {"at": to_iso(line.at), "part": line.part, "words": line.words, "main": line.main}
+            {
+                "at": to_iso(line.at),
+                "part": line.part,
+                "words": line.words,
+                "main": line.main,
+                "request_id": line.request_id,
+            }
         )
         if day is None or line.at.date() != day.date():
             console.say(f"{line.at:%Y-%m-%d}, times are UTC")

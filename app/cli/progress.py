@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from app.cli.hints import hint
 from atelier.contracts.clock import from_iso
+from atelier.contracts.errors import CallerError, descendants
 from atelier.contracts.status import TERMINAL, Status
 
 Document = Mapping[str, Any]
@@ -54,6 +55,8 @@ DOING: Final[Mapping[str, str]] = {
 }
 """What a training host does, by progress.json's state."""
 
+CALLERS_OWN: Final = frozenset(leaf.name() for leaf in descendants(CallerError))
+"""Errors that come again when the same is asked again."""
 ENDED: Final = frozenset(str(status) for status in TERMINAL)
 NAME_WIDTH: Final = 12
 TIME_WIDTH: Final = 12
@@ -170,9 +173,14 @@ def ending(onboarding: Document, *, marks: Marks = UNICODE) -> list[str]:
     failure = onboarding["failure"]
     if not failure:
         return [f"{name} {MEANING[onboarding['status']]}."]
+    if onboarding["status"] == Status.CANCELLED:
+        return [f"{name} was cancelled.", f"{marks.arrow} {failure['do']}"]
     lines = [f"{failure['error']}: {failure['message']}"]
     lines += reasons(failure["facts"], said=failure["message"])
-    return [*lines, f"{marks.arrow} {hint('onboard', failure['error'], failure['do'])}"]
+    lines.append(f"{marks.arrow} {hint('onboard', failure['error'], failure['do'])}")
+    if failure["error"] not in CALLERS_OWN:
+        lines.append(f"{marks.arrow} Try it once more: atelier retry {onboarding['id']}")
+    return lines
 
 
 def span(seconds: float) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from app.cli.commands import STARTS_AN_ID
+from app.cli.commands import STARTS_AN_ID, check_length
 from app.cli.exits import CommandFailed, Exit
 from app.cli.home import fell
 from atelier.contracts import ids
@@ -63,6 +63,7 @@ class Stopped(AbstractContextManager["Stopped"]):
         Raises:
             CommandFailed: there is none, or there are several.
         """
+        check_length(onboarding)
         found = [onboarding]
         if STARTS_AN_ID.fullmatch(onboarding):
             found = [r for r in self._ids() if r.startswith(onboarding)]

@@ -123,19 +123,27 @@ def watch(
         CommandFailed: it stayed away, or there is no such onboarding.
     """
     gone_at: float | None = None
+    name = "ID"
     while True:
         try:
             onboarding = read()
+            name = onboarding["id"]
             show(onboarding)
         except CommandFailed as failed:
             now = clock.monotonic_seconds()
             if gone_at is None and failed.exit is Exit.UNREACHABLE:
                 gone_at = now
                 told(f"{failed.message}; waiting for it")
-            if gone_at is None or now - gone_at > AWAY_SECONDS:
+            if gone_at is None:
+                raise
+            if now - gone_at > AWAY_SECONDS:
+                failed.message += f", for {AWAY_SECONDS:.0f} s now; the onboarding is safe"
+                failed.do = f"`atelier up` lets it go on, `atelier status {name} --watch` watches."
                 raise
             clock.sleep(LOOK_SECONDS)
             continue
+        if gone_at is not None:
+            told("the platform answers again")
         gone_at = None
         if onboarding["status"] in ENDED:
             return onboarding

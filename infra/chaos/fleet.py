@@ -52,6 +52,8 @@ class Fleet:
     findings: list[str] = field(default_factory=list)
     drawn: int = 0
     _next: int = 0
+    _alive: int = 0
+    _drawing: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def start(self, posting_threads: int) -> Sequence[threading.Thread]:
@@ -63,6 +65,13 @@ class Fleet:
         for thread in threads:
             thread.start()
         return threads
+
+    def standing(self) -> str:
+        """Return in a few words how far everybody is."""
+        if self._drawing:
+            return f"{self.drawn} models drawn with so far"
+        asked = sum(one.accepted_at is not None for one in self.asked)
+        return f"{asked} of {len(self.asked)} asked for, {self._alive} under way"
 
     def _guarded(self, work: Callable[[], None]) -> None:
         try:
@@ -107,6 +116,7 @@ class Fleet:
                     self._read_ends()
                     if all(a.status in ENDED for a in asked if a.ids):
                         self.tell("every onboarding has ended; models are drawn with")
+                        self._drawing = True
                         self._draw()
                         self.settled.set()
                         return
@@ -136,6 +146,7 @@ class Fleet:
                     one.seen.append((now, seconds_of(expected)))
             cursor = page["next_cursor"]
             if not cursor:
+                self._alive = alive
                 return alive
 
     def _read_ends(self) -> None:
@@ -173,13 +184,13 @@ class Fleet:
                     return
                 if self._draw_one(one):
                     good.add(one.wish.number)
+                    self.drawn = len(good)
 
         threads = [threading.Thread(target=work, daemon=True) for _ in range(DRAWING_THREADS)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        self.drawn = len(good)
         if missing := {one.wish.number for one in sample} - good:
             self.findings.append(f"models of wishes {sorted(missing)} could not be drawn with")
 

@@ -9,6 +9,7 @@ which call of it in this life they hit, and an end; the last life has none.
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -67,6 +68,15 @@ class Kind(StrEnum):
 
 KILLS = (Kind.KILL_BEFORE, Kind.KILL_AFTER, Kind.KILL_IN_WRITE, Kind.KILL_IN_RECOVERY)
 """Ends that the platform's own process brings about, at a point."""
+
+ACTS = (
+    Kind.CANCEL,
+    Kind.POSTED_TWICE,
+    Kind.POSTED_AT_ONCE,
+    Kind.REJECTED_PHOTOS,
+    Kind.POISONOUS,
+)
+"""What people do; it is written down with the faults, and is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,13 +196,15 @@ class Plan:
 
     def planned(self) -> Mapping[str, int]:
         """Return how often each kind of fault is planned."""
-        counts: dict[str, int] = {}
+        return dict(sorted(Counter(str(fault.kind) for _, fault in self.each_fault()).items()))
+
+    def each_fault(self) -> Iterator[tuple[int, Fault]]:
+        """Yield every fault with the number of its life, ends included."""
         for life in self.lives:
             for fault in (*life.faults, *life.moments, *((life.end,) if life.end else ())):
-                counts[fault.kind] = counts.get(fault.kind, 0) + 1
+                yield life.number, fault
             if life.clock_seconds:
-                counts[Kind.CLOCK_JUMP] = counts.get(Kind.CLOCK_JUMP, 0) + 1
-        return dict(sorted(counts.items()))
+                yield life.number, Fault(Kind.CLOCK_JUMP, seconds=life.clock_seconds)
 
 
 @dataclass(frozen=True, slots=True)

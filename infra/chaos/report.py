@@ -16,7 +16,7 @@ from atelier.contracts.progress import Progress, TrainingState
 from atelier.contracts.records import RequestRecord
 from infra.chaos.fleet import ENDED
 from infra.chaos.people import Asked
-from infra.chaos.plan import TENANT, Photos, Plan
+from infra.chaos.plan import ACTS, TENANT, Photos, Plan
 from infra.chaos.runner import Ran
 from infra.local.ledger import SqliteLedger
 from infra.local.objects import WRITING
@@ -32,13 +32,18 @@ class Report:
 
     Attributes:
         seed, plan_digest, program, onboardings: which run.
-        faults: kind → how often it happened.
+        planned, reached: kind → how many faults the plan has, and how many of them came to pass.
+        faults: kind → how often it happened; one planned fault may hit several calls.
+        acts: what people did on purpose → how often.
+        outcomes: how it ended → how many onboardings.
         lost: onboardings that never ended, or that nobody knows any more.
         doubled: requests, versions, notification ids or finished trainings that are there twice.
         outcomes_missing: onboardings that ended otherwise than the plan and its people expect.
         leaks: open batches, unended executions, hidden files, processes.
         eta_within_20: share of onboardings whose expected end at half-time was good; None: nobody
             was told any.
+        eta_judged: of how many onboardings it is the share.
+        invariants: how many the doctor looked at.
         drawn: models that answered for their own owner.
         lives: of the platform.
         seconds: of the whole run.
@@ -49,12 +54,18 @@ class Report:
     plan_digest: str
     program: str
     onboardings: int
+    planned: Mapping[str, int]
+    reached: Mapping[str, int]
     faults: Mapping[str, int]
+    acts: Mapping[str, int]
+    outcomes: Mapping[str, int]
     lost: int
     doubled: int
     outcomes_missing: int
     leaks: int
     eta_within_20: float | None
+    eta_judged: int
+    invariants: int
     drawn: int
     lives: int
     seconds: float
@@ -72,7 +83,14 @@ class Report:
         return {**asdict(self), "findings": list(self.findings), "holds": self.holds}
 
 
-def report_of(plan: Plan, ran: Ran, folder: Path, *, disagreements: Sequence[str] = ()) -> Report:
+def report_of(
+    plan: Plan,
+    ran: Ran,
+    folder: Path,
+    *,
+    disagreements: Sequence[str] = (),
+    invariants: int = 0,
+) -> Report:
     """Judge a run.
 
     Args:
@@ -80,6 +98,7 @@ def report_of(plan: Plan, ran: Ran, folder: Path, *, disagreements: Sequence[str
         ran: what the runner saw.
         folder: of the run; nothing runs there any more.
         disagreements: what `doctor` found.
+        invariants: how many it looked at.
     """
     home = folder / "home"
     left = read_left(home)
@@ -87,17 +106,26 @@ def report_of(plan: Plan, ran: Ran, folder: Path, *, disagreements: Sequence[str
     missing = list(_outcomes_missing(ran.asked))
     doubled = list(_doubled(ran.asked, left, home))
     leaks = [*_leaks(home, left), *(f"process still runs: {line}" for line in ran.processes)]
+    happened = tuple(happenings(folder / "faults.jsonl"))
+    counts = Counter(str(one["kind"]) for one in happened)
+    good, judged = _expected_ends(ran.asked)
     return Report(
         seed=plan.seed,
         plan_digest=plan.digest,
         program=plan.program,
         onboardings=plan.onboardings,
-        faults=faults_of(folder / "faults.jsonl"),
+        planned=plan.planned(),
+        reached=_reached(plan, happened),
+        faults={kind: n for kind, n in sorted(counts.items()) if kind not in ACTS},
+        acts={kind: n for kind, n in sorted(counts.items()) if kind in ACTS},
+        outcomes=_outcomes(ran.asked),
         lost=len(lost),
         doubled=len(doubled),
         outcomes_missing=len(missing),
         leaks=len(leaks),
-        eta_within_20=_eta_within(ran.asked),
+        eta_within_20=round(good / judged, 3) if judged else None,
+        eta_judged=judged,
+        invariants=invariants,
         drawn=ran.drawn,
         lives=ran.lives,
         seconds=ran.seconds,
@@ -105,12 +133,37 @@ def report_of(plan: Plan, ran: Ran, folder: Path, *, disagreements: Sequence[str
     )
 
 
-def faults_of(journal: Path) -> Mapping[str, int]:
-    """Return how often each kind of fault happened."""
-    counts: Counter[str] = Counter()
-    for line in journal.read_text().splitlines():
-        counts[json.loads(line)["kind"]] += 1
-    return dict(sorted(counts.items()))
+def happenings(journal: Path) -> Iterator[Mapping[str, Any]]:
+    """Yield what was written down of every fault and act."""
+    yield from (json.loads(line) for line in journal.read_text().splitlines())
+
+
+def _reached(plan: Plan, happened: Sequence[Mapping[str, Any]]) -> Mapping[str, int]:
+    """Return how many planned faults of each kind came to pass."""
+    calls: dict[tuple[int, str, str], set[int]] = defaultdict(set)
+    for one in happened:
+        calls[one["life"], one["kind"], one["point"]].add(one["nth"])
+    return dict(
+        sorted(
+            Counter(
+                str(fault.kind)
+                for life, fault in plan.each_fault()
+                if any(
+                    fault.nth <= nth < fault.nth + fault.times
+                    for nth in calls.get((life, fault.kind, fault.point), ())
+                )
+            ).items()
+        )
+    )
+
+
+def _outcomes(asked: Sequence[Asked]) -> Mapping[str, int]:
+    """Return how many ended how."""
+    return dict(
+        sorted(
+            Counter((one.status or "unknown") if one.ids else "refused" for one in asked).items()
+        )
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,8 +318,8 @@ def _leaks(home: Path, left: Left) -> Iterator[str]:
         yield f"folder of training job {path.name} is left"
 
 
-def _eta_within(asked: Sequence[Asked]) -> float | None:
-    """Return the share of onboardings whose expected end at half-time was good."""
+def _expected_ends(asked: Sequence[Asked]) -> tuple[int, int]:
+    """Return how many ends that were expected at half-time were good, and of how many."""
     good = judged = 0
     for one in asked:
         if one.status != "ready" or not one.seen:
@@ -276,4 +329,4 @@ def _eta_within(asked: Sequence[Asked]) -> float | None:
         _, expected_end = min(one.seen, key=lambda told: abs(told[0] - half))
         judged += 1
         good += abs(expected_end - one.ended_at) <= ETA_SHARE * whole
-    return round(good / judged, 3) if judged else None
+    return good, judged

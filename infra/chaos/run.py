@@ -11,7 +11,8 @@ from infra.chaos.people import drawn_photos
 from infra.chaos.plan import Plan, owners_of_poison
 from infra.chaos.report import Report, report_of
 from infra.chaos.runner import Ran, Runner
-from infra.doctor import examine
+from infra.doctor import examine, findings
+from infra.doctor.findings import Verdict
 from infra.local.evidence import collect, platform_now
 
 
@@ -24,8 +25,13 @@ def run_plan(
     photos: Callable[[str], Sequence[bytes]] = drawn_photos,
 ) -> Report:
     """Run a plan in a folder, examine what is left, and write `report.json` beside it."""
-    ran = Runner(plan, folder, clock=clock, say=say, photos=photos).run()
-    say("nothing runs any more; what is left is examined")
+    began = clock.monotonic_seconds()
+
+    def tell(sentence: str) -> None:
+        say(f"{clock.monotonic_seconds() - began:5.0f} s  {sentence}")
+
+    ran = Runner(plan, folder, clock=clock, say=tell, photos=photos).run()
+    tell("nothing runs any more; the doctor examines what is left")
     report = judge(plan, ran, folder, clock=clock)
     (folder / "report.json").write_text(json.dumps(report.to_dict(), indent=2) + "\n")
     return report
@@ -33,19 +39,26 @@ def run_plan(
 
 def judge(plan: Plan, ran: Ran, folder: Path, *, clock: Clock) -> Report:
     """Return the report on a run whose platform is no more, the doctor's findings included."""
-    disagreements = list(_disagreements(folder / "home", plan, clock))
-    return report_of(plan, ran, folder, disagreements=disagreements)
+    found = _examined(folder / "home", clock)
+    return report_of(
+        plan,
+        ran,
+        folder,
+        disagreements=list(_disagreements(found, plan)),
+        invariants=sum(one.verdict is not Verdict.NOT_LOOKED_AT for one in found.invariants),
+    )
 
 
-def _disagreements(home: Path, plan: Plan, clock: Clock) -> Iterator[str]:
-    """Yield what the doctor finds in a home where everything has ended: nothing is under way.
-
-    He finds the photos that the plan damaged, too; they are no news.
-    """
-    damaged = tuple(f"object datasets/{owner}/" for owner in owners_of_poison(plan))
+def _examined(home: Path, clock: Clock) -> findings.Report:
+    """Return what the doctor says of a home where everything has ended: nothing is under way."""
     evidence = collect(home, clock=clock, running=False)
-    report = examine(evidence, now=platform_now(home, clock=clock), grace_seconds=0.0)
-    for finding in report.findings:
+    return examine(evidence, now=platform_now(home, clock=clock), grace_seconds=0.0)
+
+
+def _disagreements(found: findings.Report, plan: Plan) -> Iterator[str]:
+    """Yield what the doctor found, but for the photos that the plan damaged: they are no news."""
+    damaged = tuple(f"object datasets/{owner}/" for owner in owners_of_poison(plan))
+    for finding in found.findings:
         if not finding.subject.startswith(damaged):
             yield (
                 f"doctor, {finding.invariant}, {finding.subject}: found {finding.found}; "

@@ -32,6 +32,8 @@ from infra.local.platform import REPOSITORY
 
 PLATFORM = "app.chaos"
 LOOK_SECONDS = 0.05
+SILENT_SECONDS = 10.0
+"""So long nothing is said before it is said how far the fleet is."""
 START_SECONDS = 60.0
 STOP_SECONDS = 45.0
 MOST_LIVES_BEYOND = 20
@@ -77,7 +79,7 @@ class Runner:
     photos: Callable[[str], Sequence[bytes]] = drawn_photos
     _over: threading.Event = field(default_factory=threading.Event)
     _fleet: Fleet = field(init=False)
-    _began: float = 0.0
+    _said_at: float = 0.0
     _lives: int = 0
 
     @property
@@ -94,7 +96,7 @@ class Runner:
         """Run the plan to its end."""
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "plan.json").write_bytes(canonical_json(encode(self.plan)))
-        began = self._began = self.clock.monotonic_seconds()
+        began = self._said_at = self.clock.monotonic_seconds()
         api = Api(self.home, self.clock, self._over)
         asked = tuple(Asked(wish) for wish in self.plan.wishes)
         people, most = People(api, self.photos), self.pace.drawn
@@ -124,7 +126,8 @@ class Runner:
         self._fleet.findings.append(sentence)
 
     def _tell(self, sentence: str) -> None:
-        self.say(f"{self.clock.monotonic_seconds() - self._began:5.0f} s  {sentence}")
+        self._said_at = self.clock.monotonic_seconds()
+        self.say(sentence)
 
     # the platform's lives
 
@@ -177,6 +180,7 @@ class Runner:
         """Wait for a life's end, or bring it about; return when the process is gone or all is."""
         began = self.clock.monotonic_seconds()
         answered: float | None = None
+        at_its_time = False
         moments = sorted(life.moments, key=lambda fault: fault.at_seconds)
         while process.exit_code is None:
             now = self.clock.monotonic_seconds()
@@ -189,14 +193,18 @@ class Runner:
                 while moments and now - answered >= moments[0].at_seconds:
                     self._moment(moments.pop(0), life, journal)
                 if life.end is not None and now - answered >= life.limit_seconds:
+                    at_its_time = True
                     self._end(life, process, journal)
             elif now - began > START_SECONDS:
                 self._find(f"life {life.number} did not answer in {START_SECONDS:g} s")
                 process.kill()
+            if now - self._said_at >= SILENT_SECONDS:
+                self._tell(f"life {life.number}: {self._fleet.standing()}")
             self.clock.sleep(LOOK_SECONDS)
-        end = life.end.kind if life.end else None
-        how = f"exit code {process.exit_code}"
-        self._tell(f"life {life.number} of {len(self.plan.lives)} over: {how}, planned {end}")
+        ended = ending_words(life, process.exit_code, at_its_time=at_its_time)
+        self._tell(
+            f"life {life.number} of {len(self.plan.lives)}: {ended}; {self._fleet.standing()}"
+        )
 
     def _ahead(self) -> float:
         """Return how far the platform's time, which goes on steadily, is ahead of the machine's."""
@@ -260,6 +268,18 @@ class Runner:
                 connection.execute("ROLLBACK")
             finally:
                 connection.close()
+
+
+def ending_words(life: Life, exit_code: int | None, *, at_its_time: bool) -> str:
+    """Return how a life ended, beside what was planned."""
+    how = "killed" if exit_code and exit_code < 0 else f"ended with exit code {exit_code}"
+    if life.end is None:
+        return f"{how}, which nobody planned"
+    planned = life.end.kind
+    if at_its_time and planned in KILLS:
+        return f"{how} at its time; {planned} was not reached"
+    how = "stopped" if planned is Kind.STOP and exit_code == 0 else how
+    return f"{how} as planned ({planned})"
 
 
 def pids_below(folder: Path) -> list[int]:

@@ -82,12 +82,14 @@ class Line:
         part: who noted it.
         words: what.
         main: whether it belongs to the short story.
+        request_id: of the HTTP request that it was noted for; empty where there was none.
     """
 
     at: datetime
     part: str
     words: str
     main: bool
+    request_id: str = ""
 
 
 def chronicle(home: Path, record: RequestRecord) -> list[Line]:
@@ -266,7 +268,8 @@ def _logged(line: Mapping[str, Any], part: str, *, main: bool) -> Line:
     loud = line.get("level") in _LOUD
     if loud:
         words = f"{str(line['level']).lower()}: {words}"
-    return Line(_at(line), str(line.get("part", part)), words, main or loud)
+    request_id = str(line.get("request_id", ""))
+    return Line(_at(line), str(line.get("part", part)), words, main or loud, request_id)
 
 
 def _at(line: Mapping[str, Any]) -> datetime:

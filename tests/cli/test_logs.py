@@ -69,6 +69,7 @@ def test_json_is_a_document_a_line(tmp_path: Path) -> None:
         "part": "ledger",
         "words": "asked for, and queued",
         "main": True,
+        "request_id": "",
     }
 
 

@@ -154,6 +154,7 @@ def test_watching_outlives_a_restart_of_the_platform(shell):
     shell.platform = lambda request: platform(request) if next(looks) else away(request)
     assert shell("status", ID, "--watch") == Exit.DONE
     assert shell.err.count("Connection refused); waiting for it") == 2
+    assert shell.err.count("the platform answers again") == 2
 
 
 def test_a_platform_that_stays_away_ends_the_watch(shell):
@@ -163,6 +164,8 @@ def test_a_platform_that_stays_away_ends_the_watch(shell):
     shell.platform = away
     assert shell("status", ID, "--watch") == Exit.UNREACHABLE
     assert 30 <= shell.clock.monotonic_seconds() < 40
+    assert "the onboarding is safe" in shell.err
+    assert "atelier status ID --watch" in shell.err
 
 
 def test_an_onboarding_that_ended_long_ago_says_how(shell, photos):
@@ -179,7 +182,7 @@ def test_a_failed_onboarding_says_why_and_what_to_do(shell, photos):
     shell.platform.looks = [QUEUED, FAILED]
     assert shell("onboard", str(photos), "--user", "ada", "--watch") == Exit.NO_MODEL
     assert "07.jpg: the same as 02.jpg" in shell.out
-    assert REJECTED["do"] in shell.out
+    assert "Replace the photos that are named and onboard the folder again." in shell.out
 
 
 @pytest.mark.parametrize("end", ["failed", "cancelled", "erased"])
@@ -232,10 +235,47 @@ def test_redrive_says_that_it_goes_on(shell):
     assert f"POST /v1/onboardings/{ID}/redrive" in shell.platform.asked
 
 
+def test_retry_says_which_attempt_begins_and_how_to_follow_it(shell):
+    shell.platform.looks = [{**onboarding(*TRAINING), "attempt": 2}]
+    assert shell("retry", ID) == Exit.DONE
+    assert "is tried once more: attempt 2 is training" in shell.out
+    assert f"atelier status {ID} --watch" in shell.out
+    assert f"POST /v1/onboardings/{ID}/retry" in shell.platform.asked
+
+
+def test_onboarding_what_was_cancelled_says_that_another_attempt_begins(shell, photos):
+    shell.platform.looks = [{**onboarding(("queued", 0)), "attempt": 2}]
+    assert shell("onboard", str(photos), "--user", "ada") == Exit.DONE
+    assert "asked for before, without a model: attempt 2 begins" in shell.out
+
+
 def test_cancelling_what_has_ended_says_how(shell):
     shell.platform.looks = [onboarding(*ALL, version=VERSION)]
     assert shell("cancel", ID) == Exit.DONE
-    assert "had ended before: it is ready" in shell.out
+    assert "had ended before, as ready" in shell.out
+
+
+def test_an_onboarding_that_was_cancelled_says_so_once(shell):
+    failure = {"error": "Cancelled", "message": "request r was cancelled", "do": "Go.", "facts": {}}
+    shell.platform.looks = [onboarding(("queued", 0), ("cancelled", 1), failure=failure)]
+    assert shell("status", ID) == Exit.NO_MODEL
+    assert shell.out.endswith("ada/me was cancelled.\n→ Go.\n")
+
+
+@pytest.mark.parametrize("command", ["status", "cancel", "redrive", "why"])
+def test_an_id_that_is_cut_too_short_is_told_how_much_is_enough(shell, command):
+    assert shell(command, "raaaa") == Exit.NOT_FOUND
+    assert "'raaaa' is too short: an id may be cut to its first 6 characters" in shell.err
+    assert shell.platform.asked == []
+
+
+def test_the_last_line_of_a_refusal_is_the_requests_id(shell):
+    body = {"code": "InvalidRequest", "detail": "no", "do": "Do.", "request_id": "q1"}
+    for words in ([], ["--json"]):
+        shell.platform.refusals[f"GET /v1/onboardings/{ID}"] = [httpx.Response(400, json=body)]
+        assert shell("status", ID, *words) == Exit.REFUSED
+        told = shell.documents()[-1]["error"]["request_id"] if words else shell.err.split()[-1]
+        assert told == "q1"
 
 
 def test_an_onboarding_that_is_not_there_is_3(shell):

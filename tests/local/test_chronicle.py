@@ -115,7 +115,8 @@ def test_draws_with_its_model_are_told_with_what_the_platform_logged_of_them(
     )
     told = chronicle(tmp_path, record)
     assert words(told, "model server") == ["drew 1"]
-    assert [line.at for line in told if line.part == "api"] == [after(30)]
+    api = [(line.at, line.request_id) for line in told if line.part == "api"]
+    assert api == [(after(30), "q1")]
 
 
 def test_what_is_loud_belongs_to_the_short_story(tmp_path: Path) -> None:
