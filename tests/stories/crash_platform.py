@@ -51,10 +51,11 @@ class Executioner:
             due = mine and self.passed == self.count
         if due and self.moment == "before":
             os.kill(os.getpid(), signal.SIGKILL)
-        result = act()
-        if due:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return result
+        try:
+            return act()
+        finally:  # What is refused has happened, too.
+            if due:
+                os.kill(os.getpid(), signal.SIGKILL)
 
 
 class Guarded:
