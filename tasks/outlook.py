@@ -15,7 +15,12 @@ from datetime import datetime
 
 from atelier.contracts.base_models import BASE_MODELS
 from atelier.contracts.durations import Phase
-from atelier.contracts.errors import final_error_names, passing_error_names
+from atelier.contracts.errors import (
+    CallerError,
+    descendants,
+    final_error_names,
+    passing_error_names,
+)
 from atelier.contracts.progress import Progress, TrainingState
 from atelier.contracts.records import RequestRecord
 from atelier.contracts.settings import PresetName
@@ -321,6 +326,8 @@ def _without_model(seen: Seen) -> str:
     failure = record.failure
     why = f"{failure.error}: {failure.message.rstrip('.')}"
     do = f". {failure.do.rstrip('.')}" if failure.do else ""
+    if failure.error not in CALLERS_OWN:
+        do += f". Try it once more: atelier retry {record.request}"
     how = "failed" if record.status is Status.FAILED else f"was {record.status.value}"
     return f"It {how} at {seen.clock(at)} after {whole} ({why}){do}"
 
@@ -365,6 +372,8 @@ SITUATIONS: dict[str, Situation] = {
     "publishing": (_stands(Status.TRAINED, Status.PUBLISHING), _publishing),
 }
 """Situation → when it holds, and what it is said to be. The first that holds speaks."""
+CALLERS_OWN = frozenset(leaf.name() for leaf in descendants(CallerError))
+"""Errors that come again when the same is asked again."""
 STANDING = frozenset({"failed in place", "overdue", "silent"})
 """Situations in which nothing goes on, so that no end can be told."""
 

@@ -16,8 +16,8 @@ from tasks.payload import text
 from tasks.ports import Ports
 from tasks.settle_execution import ONBOARDING
 
-START_ANEW = "start it anew with another idempotency key"
-"""How to begin again what has ended: the same key and input are the onboarding that ended."""
+START_ANEW = "try it once more with `atelier retry ID`"
+"""How to begin again what has ended."""
 AFTER_THE_END: Mapping[Status, str] = {
     Status.READY: "Draw with its model; there is nothing to redrive.",
     Status.FAILED: f"Put right what it failed by, and {START_ANEW}.",

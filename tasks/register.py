@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
 from atelier.contracts import ids
@@ -17,7 +16,6 @@ from atelier.contracts.base_models import check_available
 from atelier.contracts.dataset import Dataset
 from atelier.contracts.errors import (
     AlreadyExists,
-    Cancelled,
     InvalidRequest,
     LedgerContention,
     NotFound,
@@ -30,13 +28,12 @@ from atelier.contracts.request import (
     read_input,
 )
 from atelier.contracts.status import TERMINAL, Stamp, Status, Verdict
-from tasks.causes import cause_of, failure_of
-from tasks.endings import WRITES, due, ended, overdue, tell_ended
+from tasks.endings import WRITES, due, ended, overdue
 from tasks.notices import ready_notice
 from tasks.payload import fields, text
 from tasks.photo_sets import MadeDataset, make_dataset, read_upload_set, write_dataset
 from tasks.ports import Ports
-from tasks.settle_execution import ONBOARDING
+from tasks.retry import leave
 
 
 def run(given: Mapping[str, Any], *, ports: Ports) -> dict[str, Any]:
@@ -110,7 +107,7 @@ def _find_or_create(
             record.given.check_same(asked)
             if record.status in {Status.FAILED, Status.CANCELLED}:
                 _check_newer(record, execution)
-                _leave(record, ports=ports)
+                leave(record, ports=ports)
                 # Starting the same request again is the person's word that it be retried.
                 changed = ports.ledger.retry(record.request, execution=execution)
                 if changed.verdict is Verdict.STALE:
@@ -127,17 +124,6 @@ def _find_or_create(
             raise ended(record)
         return record
     raise LedgerContention(f"request {asked.request} changed hands {WRITES} times")
-
-
-def _leave(record: RequestRecord, *, ports: Ports) -> None:
-    """End what may still work on an attempt that has ended: the next one does not know of it."""
-    if record.untold:
-        tell_ended(record, ports=ports)
-    again = Cancelled(f"request {record.request} was begun again", request=record.request)
-    with suppress(NotFound):
-        ports.executions.stop(
-            ONBOARDING, record.execution, error=again.name(), cause=cause_of(failure_of(again))
-        )
 
 
 def _check_newer(record: RequestRecord, execution: str) -> None:

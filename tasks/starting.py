@@ -1,7 +1,7 @@
 """Starting an onboarding from outside: the request into the ledger, then its execution.
 
 Both derive from the input: whoever starts the same again, after a crash or because an event came
-twice, finds what is there.
+twice, finds what is there. What has ended stays so: `tasks.retry` begins its next attempt.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ def start(
     )
     if not new:
         record.given.check_same(request)
-        if record.status in TERMINAL or record.execution != name:
+        if record.status in TERMINAL:
             return record, new
     try:
         # The first caller's own words: the same name and input are the same execution, whoever
         # starts it, this one or Reconcile.
         asked = record.asked if record.asked is not None else encode(given)
-        ports.executions.start(ONBOARDING, name, asked)
+        ports.executions.start(ONBOARDING, record.execution, asked)
     except AlreadyExists:
         if new:
             raise

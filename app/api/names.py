@@ -28,7 +28,17 @@ def check_free(asked: OnboardingRequest, *, ports: Ports) -> None:
         AlreadyExists: another onboarding for that name is under way, or the owner has a model of
             that name that was made from other photos or in another way.
     """
-    if asked.new_version or _is_known(asked, ports=ports):
+    if not _is_known(asked, ports=ports):
+        check_unused(asked, ports=ports)
+
+
+def check_unused(asked: OnboardingRequest, *, ports: Ports) -> None:
+    """Check that nobody else has, or is getting, the name of an onboarding that is to begin.
+
+    Raises:
+        AlreadyExists: as above.
+    """
+    if asked.new_version:
         return
     for other in _under_way(asked, ports=ports):
         if other.given.model == asked.model:

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Header, Query, Response
 from app.api import views
 from app.api.given import Given, Who
 from app.api.keys import Caller
-from app.api.names import check_free
+from app.api.names import check_free, check_unused
 from app.api.problems import EVERYWHERE, responses
 from app.api.reading import StrictRoute
 from app.api.shapes import NewOnboarding, OnboardingPage, OnboardingView, WhyView
@@ -27,7 +27,7 @@ from atelier.contracts.errors import (
 from atelier.contracts.records import RequestRecord
 from atelier.contracts.request import OnboardingInput, SamplePrompt, normalise
 from atelier.contracts.status import Status
-from tasks import cancel, redrive
+from tasks import cancel, redrive, retry
 from tasks.attempts import read_progress
 from tasks.lookout import Lookout
 from tasks.ports import Ports
@@ -39,7 +39,11 @@ router = APIRouter(
 MAX_IMAGE_BYTES = 16 * 1024 * 1024
 IdempotencyKey = Annotated[
     str | None,
-    Header(max_length=255, description="The same key and input are the same onboarding."),
+    Header(
+        max_length=255,
+        description="The same key and input are the same onboarding, however it ended. Without a "
+        "key the input alone decides, and one that failed or was cancelled is tried once more.",
+    ),
 ]
 
 
@@ -59,7 +63,11 @@ def start_onboarding(
     who: Who,
     idempotency_key: IdempotencyKey = None,
 ) -> OnboardingView:
-    """Write the request, then start its execution; both are found, not repeated, by a retry."""
+    """Write the request, then start its execution; both are found, not repeated, by a repetition.
+
+    Without an Idempotency-Key it is a person's word, too: one that failed or was cancelled is
+    tried once more.
+    """
     owner = who.owner(body.user_id)
     if not body.photos.startswith(keys.uploads(owner)):
         raise NotFound(
@@ -72,6 +80,9 @@ def start_onboarding(
     check_available(request.base, ports.settings.base_models)
     check_free(request, ports=ports)
     record, new = start(given, request, ports=ports)
+    if not new and idempotency_key is None and record.status in retry.RETRIABLE:
+        check_unused(record.given, ports=ports)
+        record, new = retry.begin_next(record, ports=ports)
     if not new:
         response.status_code = 200
     response.headers["Location"] = f"/v1/onboardings/{record.request}"
@@ -131,6 +142,20 @@ def redrive_onboarding(onboarding: str, ports: Given, who: Who) -> OnboardingVie
     """Say that the cause is gone; it goes on in the state where it stands."""
     record = find(onboarding, ports, who)
     redrive.run({"request": record.request}, ports=ports)
+    return _view(ports.ledger.read(record.request), ports)
+
+
+@router.post(
+    "/{onboarding}/retry",
+    summary="Try an onboarding once more that failed or was cancelled",
+    responses=responses(AlreadyExists),
+)
+def retry_onboarding(onboarding: str, ports: Given, who: Who) -> OnboardingView:
+    """Its next attempt begins, with the same photos and words; it keeps its id."""
+    record = find(onboarding, ports, who)
+    if record.status in retry.RETRIABLE:
+        check_unused(record.given, ports=ports)
+    retry.run({"request": record.request}, ports=ports)
     return _view(ports.ledger.read(record.request), ports)
 
 

@@ -123,7 +123,7 @@ def _cannot_use(problem: OSError) -> CommandFailed:
     return CommandFailed(
         Exit.REFUSED,
         f"{name}: {(problem.strerror or str(problem)).lower()}",
-        do="See to it that it is there, may be used, and that the disk has room; then try again.",
+        do="Check that it is there, that you may use it, and that the disk has room; try again.",
         error="FileTrouble",
     )
 
@@ -155,7 +155,7 @@ def _command(given: Namespace) -> Command:
         from app.cli.chaos import chaos  # noqa: PLC0415 - likewise
 
         return chaos
-    from app.cli import commands, logs, redrive, why  # noqa: PLC0415 - as above
+    from app.cli import commands, logs, redrive, retry, why  # noqa: PLC0415 - as above
 
     table: Mapping[str, Command] = {
         "up": commands.up_foreground if getattr(given, "foreground", False) else commands.up,
@@ -168,6 +168,7 @@ def _command(given: Namespace) -> Command:
         "generate": commands.generate,
         "cancel": commands.cancel,
         "redrive": redrive.redrive,
+        "retry": retry.retry,
         "key": commands.key,
     }
     return table[given.command]

@@ -143,13 +143,13 @@ class StoppedError(FinalError):
 class Cancelled(StoppedError):
     """The request was cancelled."""
 
-    do = "Start a new onboarding when it is wanted again."
+    do = "Retry it when it is wanted after all."
 
 
 class DeadlinePassed(StoppedError):
     """The request's deadline passed before it was done; facts: deadline."""
 
-    do = "Start again with a later deadline; the queue shows the expected wait."
+    do = "Retry it: it then has as long again as at first. Or start one with a later deadline."
 
 
 class OwnerErased(StoppedError):
@@ -161,7 +161,7 @@ class OwnerErased(StoppedError):
 class InterruptedTooOften(StoppedError):
     """Its training was interrupted as often as is allowed, through nobody's fault; facts: times."""
 
-    do = "Start it again; capacity comes and goes, and training goes on from its last checkpoint."
+    do = "Retry it; capacity comes and goes, and training goes on from its last checkpoint."
 
 
 class DefectError(FinalError):

@@ -23,6 +23,7 @@ ROUTES = {
     "GET /v1/onboardings/{onboarding}/why",
     "POST /v1/onboardings/{onboarding}/cancel",
     "POST /v1/onboardings/{onboarding}/redrive",
+    "POST /v1/onboardings/{onboarding}/retry",
     "GET /v1/onboardings/{onboarding}/images/{name}",
     "GET /v1/users/{user_id}",
     "GET /v1/models",
@@ -100,6 +101,7 @@ def test_every_operation_has_a_short_name_of_its_own(document: dict[str, Any]) -
         "read_user",
         "redrive_onboarding",
         "report_on_upload",
+        "retry_onboarding",
         "start_onboarding",
     ]
 

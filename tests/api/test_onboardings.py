@@ -300,6 +300,48 @@ def test_an_onboarding_that_failed_in_place_goes_on_on_a_persons_word(
     assert executions.describe("onboarding", name).status == "RUNNING"
 
 
+def test_asking_again_without_a_key_tries_once_more_what_was_cancelled(
+    client: TestClient, ports: Ports, executions: ScriptedExecutions
+) -> None:
+    prefix = uploaded(client, ports, "42", *PHOTOS)
+    onboarding = start(client, prefix, key=None).json()["id"]
+    client.post(f"/v1/onboardings/{onboarding}/cancel")
+    again = start(client, prefix, key=None)
+    assert (again.status_code, again.json()["id"]) == (202, onboarding)
+    assert (again.json()["attempt"], again.json()["status"]) == (2, "queued")
+    assert executions.describe("onboarding", f"{onboarding}-2").status == "RUNNING"
+    found = start(client, prefix, key=None)
+    assert (found.status_code, found.json()["attempt"]) == (200, 2)
+
+
+def test_a_key_finds_what_became_of_it_and_a_retry_of_its_own_begins_it_once_more(
+    client: TestClient, ports: Ports, executions: ScriptedExecutions
+) -> None:
+    prefix = uploaded(client, ports, "42", *PHOTOS)
+    onboarding = start(client, prefix).json()["id"]
+    refused = client.post(f"/v1/onboardings/{onboarding}/retry")
+    assert (refused.status_code, refused.json()["code"]) == (400, "InvalidRequest")
+    client.post(f"/v1/onboardings/{onboarding}/cancel")
+    assert start(client, prefix).json()["status"] == "cancelled"
+    answer = client.post(f"/v1/onboardings/{onboarding}/retry")
+    assert (answer.status_code, answer.json()["attempt"]) == (200, 2)
+    assert executions.describe("onboarding", f"{onboarding}-2").status == "RUNNING"
+    assert client.post("/v1/onboardings/none/retry").status_code == 404
+
+
+@pytest.mark.parametrize("key", [None, "k-1"])
+def test_a_retry_waits_for_another_onboarding_for_the_same_model(
+    client: TestClient, ports: Ports, key: str | None
+) -> None:
+    prefix = uploaded(client, ports, "42", *PHOTOS)
+    first = start(client, prefix, key=key).json()["id"]
+    client.post(f"/v1/onboardings/{first}/cancel")
+    second = start(client, prefix, key="k-2").json()["id"]
+    answer = client.post(f"/v1/onboardings/{first}/retry")
+    assert (answer.status_code, answer.json()["facts"]["name"]) == (409, second)
+    assert start(client, prefix, key=key).status_code == (409 if key is None else 200)
+
+
 def test_nobody_redrives_what_is_not_theirs(client: TestClient) -> None:
     assert client.post("/v1/onboardings/none/redrive").status_code == 404
 

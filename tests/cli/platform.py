@@ -181,7 +181,7 @@ class Platform:
             return httpx.Response(200, json=page)
         if "/images/" in path and method == "GET":
             return httpx.Response(200, content=path.encode())
-        if path.endswith(("/cancel", "/redrive")):
+        if path.endswith(("/cancel", "/redrive", "/retry")):
             return httpx.Response(200, json=self.looks[-1])
         if path == f"/v1/onboardings/{ID}":
             return httpx.Response(200, json=self.looks.pop(0) if self.looks[1:] else self.looks[0])

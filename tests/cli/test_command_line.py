@@ -34,17 +34,20 @@ def test_help_reads_as_it_should(golden: Golden, capsys):
             arguments.parse([*words, "--help"])
         assert ended.value.code == 0
         text = capsys.readouterr().out
-        texts.append(text if not words else text.partition("\nexit codes:")[0])
+        texts.append(text if not words else text.partition("\n`atelier --help`")[0])
     golden("help.txt", "\n———\n\n".join(texts))
 
 
-def test_the_help_of_every_command_names_every_exit_code(capsys):
+def test_the_help_names_every_exit_code_and_that_of_every_command_leads_there(capsys):
+    with pytest.raises(SystemExit):
+        arguments.parse(["--help"])
+    text = capsys.readouterr().out
+    for code, meaning in MEANING.items():
+        assert f"{int(code):>3}  {meaning}" in text
     for command in COMMANDS:
         with pytest.raises(SystemExit):
             arguments.parse([command, "--help"])
-        text = capsys.readouterr().out
-        for code, meaning in MEANING.items():
-            assert f"{int(code):>3}  {meaning}" in text
+        assert "`atelier --help` lists the exit codes." in capsys.readouterr().out
 
 
 def test_every_exit_code_has_a_meaning():

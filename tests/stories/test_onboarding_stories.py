@@ -13,6 +13,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from atelier.contracts.clock import SystemClock
+from infra.doctor import examine
+from infra.local.evidence import collect
 from infra.local.training import TrainingSettings
 from tests.stories.conftest import Studio, mascot_photos, running, turned_photos
 
@@ -124,6 +127,28 @@ def test_an_onboarding_cancelled_while_queued_never_trains(tmp_path: Path) -> No
         assert ada.post(f"/v1/onboardings/{onboarding}/cancel", {})["status"] == "cancelled"
         wait_for_execution(studio, waiting["execution"], "FAILED")
         assert ada.read(onboarding)["job"] is None
+
+
+def test_an_onboarding_that_was_cancelled_is_tried_once_more_and_becomes_ready(
+    tmp_path: Path,
+) -> None:
+    with running(tmp_path, training=TrainingSettings(creates_per_second=0)) as studio:
+        ada = studio.person("retried", "ada")
+        onboarding = ada.onboard(mascot_photos())
+        ada.wait(onboarding, lambda o: bool(o["job"]))
+        assert ada.post(f"/v1/onboardings/{onboarding}/cancel", {})["status"] == "cancelled"
+        assert ada.onboard(mascot_photos()) == onboarding
+        seen = ada.wait(onboarding)
+        assert (seen["status"], seen["attempt"]) == ("ready", 2), seen["failure"]
+        assert seen["execution"] == f"{onboarding}-2"
+        [model] = ada.get("/v1/users/ada")["models"]
+        assert len(model["versions"]) == 1
+        wait_for_execution(studio, seen["execution"], "SUCCEEDED")
+        told = [t["type"] for t in studio.notifications("retried")]
+        assert told == ["onboarding.cancelled", "onboarding.ready"]
+    clock = SystemClock()
+    evidence = collect(tmp_path, clock=clock, running=False)
+    assert examine(evidence, now=clock.now()).findings == ()
 
 
 def test_an_execution_that_an_operator_stops_cancels_its_onboarding(tmp_path: Path) -> None:
