@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from threading import BoundedSemaphore
 from typing import Any
@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 from app.api import models, onboardings, photo_reports, problems, uploads
 from app.api.limits import MAX_DRAWINGS, MAX_LOOKS, TOO_LARGE_STATUS, TOO_SLOW_STATUS, BodyLimit
 from app.api.reading import HostDoor
+from app.api.refusals import refused_field
 from app.api.request_ids import call_named, random_request_id
 from app.api.shapes import Health, Problem
 from atelier.contracts.errors import AtelierError
@@ -109,7 +110,7 @@ def health(request: Request) -> Health:
 def _on_validation_error(_: Request, error: Exception) -> JSONResponse:
     """Answer a body or parameter that pydantic refused, naming each field."""
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for that class
-    found = [_refused_field(told) for told in error.errors()]
+    found = [refused_field(told) for told in error.errors()]
     return problems.answer(
         400,
         "InvalidRequest",
@@ -117,17 +118,6 @@ def _on_validation_error(_: Request, error: Exception) -> JSONResponse:
         "Correct the named fields and send the request again.",
         {"fields": found[:MOST_FIELDS], "more": max(0, len(found) - MOST_FIELDS)},
     )
-
-
-def _refused_field(told: Mapping[str, Any]) -> dict[str, str]:
-    place, *inner = told["loc"]
-    if told["type"] == "json_invalid":
-        problem = f"no readable JSON: {told['ctx']['error']} at character {inner[0]}"
-        return {"where": str(place), "problem": problem}
-    given = told["input"]
-    found = f", found {given!r:.80}" if isinstance(given, str | int | float) else ""
-    where = ".".join(map(str, inner)) or str(place)
-    return {"where": where[:200], "problem": f"{told['msg'][:500]}{found}"}
 
 
 def _on_http_exception(_: Request, error: Exception) -> JSONResponse:

@@ -7,6 +7,7 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security.utils import get_authorization_scheme_param
 
 from app.api.keys import Caller, verify
 from app.api.problems import Unauthorized
@@ -21,11 +22,21 @@ def _ports(request: Request) -> Ports:
 
 def _caller(
     request: Request,
-    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+    _credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
 ) -> Caller:
-    if credentials is None:
+    return caller_of(request)
+
+
+def caller_of(request: Request) -> Caller:
+    """Return who calls, from the request's head alone.
+
+    Raises:
+        Unauthorized: it carries no key, or none of this deployment's.
+    """
+    scheme, key = get_authorization_scheme_param(request.headers.get("Authorization"))
+    if scheme.lower() != "bearer" or not key:
         raise Unauthorized("the request carries no key")
-    caller = verify(request.app.state.secret, credentials.credentials)
+    caller = verify(request.app.state.secret, key)
     if caller is None:
         raise Unauthorized("this deployment did not issue that key")
     return caller

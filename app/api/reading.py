@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api import problems
+from app.api.given import caller_of
 from atelier.contracts.documents import DocumentError, parse_json
 
 
@@ -36,13 +37,15 @@ class StrictRequest(Request):
 
 
 class StrictRoute(APIRoute):
-    """A route that reads its requests strictly."""
+    """A route that reads its requests strictly, and those alone that carry a key."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return what answers a request."""
         handler = super().get_route_handler()
 
         async def read_strictly(request: Request) -> Response:
+            # The framework reads the body first, and would tell anybody what is wrong in it.
+            caller_of(request)
             return await handler(StrictRequest(request.scope, request.receive))
 
         return read_strictly

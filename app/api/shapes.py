@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from app.api.refusals import refuse_unknown
 from atelier.contracts import ids
 from atelier.contracts.base_models import DEFAULT_BASE, DEFAULT_PRESET
 from atelier.contracts.dataset import MAX_UPLOAD_BYTES, UPLOAD_TYPES
@@ -47,6 +48,12 @@ class Shape(BaseModel):
     """Base: unknown fields are refused, because a misspelt option must not be ignored."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _knows(cls, given: Any) -> Any:
+        refuse_unknown(given, tuple(cls.model_fields))
+        return given
 
 
 UserId = Annotated[

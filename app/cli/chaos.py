@@ -142,7 +142,7 @@ def _told(report: Report) -> Iterator[str]:
     yield ""
     if report.holds:
         yield "Every invariant held: nothing was lost, doubled or left behind, and the doctor found"
-        yield f"nothing that disagrees in {counted(report.invariants, 'invariant')} of what is left."
+        yield f"nothing wrong in {counted(report.invariants, 'invariant')} of what is left."
     else:
         yield f"{counted(len(report.findings), 'finding')}: an invariant is broken."
 

@@ -133,7 +133,7 @@ def test_what_is_answered_is_what_is_told(
 
 def test_a_wrong_field_is_named_with_what_was_found_and_what_is_allowed(client: TestClient) -> None:
     answer = client.get("/v1/onboardings", params={"limit": 0}).json()
-    assert answer["detail"] == "limit: Input should be greater than or equal to 1, found '0'"
+    assert answer["detail"] == "limit: must be at least 1, found '0'"
 
 
 def test_a_body_that_is_no_json_is_told_where_it_breaks(client: TestClient) -> None:

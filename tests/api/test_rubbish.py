@@ -71,6 +71,36 @@ def test_a_consent_that_cannot_be_kept_is_refused(
     assert (status, told["code"]) == (400, "InvalidRequest")
 
 
+def test_a_misspelt_field_is_told_the_nearest_that_there_is(client: TestClient) -> None:
+    wish = {"user_id": "42", "photos": "uploads/o/m/", "hyperparameters": {"step": 3}, "modle": "m"}
+    status, told = post(client, "/v1/onboardings", wish)
+    assert status == 400
+    assert "unknown fields 'modle'; did you mean 'model'? allowed are" in told["detail"]
+    wish = {"user_id": "42", "photos": [{"nam": "a.png"}]}
+    _, told = post(client, "/v1/uploads", wish)
+    assert told["detail"].startswith("photos.0: unknown fields 'nam'; did you mean 'name'?")
+
+
+@pytest.mark.parametrize(
+    ("wish", "said"),
+    [
+        ({"photos": []}, "user_id: is missing"),
+        ({"user_id": 7, "photos": []}, "user_id: must be a text, found 7"),
+        ({"user_id": "42", "photos": "x"}, "photos: must be a list, found 'x'"),
+        ([], "body: must be an object"),
+    ],
+)
+def test_fields_are_refused_in_words_of_our_own(client: TestClient, wish: Any, said: str) -> None:
+    status, told = post(client, "/v1/uploads", wish)
+    assert status == 400
+    assert said in told["detail"]
+
+
+def test_whoever_has_no_key_is_told_so_before_anything_of_the_body(client: TestClient) -> None:
+    answer = client.post("/v1/onboardings", content=b"{", headers={"Authorization": "Bearer x"})
+    assert (answer.status_code, answer.json()["code"]) == (401, "Unauthorized")
+
+
 def test_a_body_that_is_too_large_is_not_read_to_its_end(client: TestClient) -> None:
     sent = []
 
