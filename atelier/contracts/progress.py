@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from types import MappingProxyType
 
 from atelier.contracts.documents import Document
 
@@ -72,6 +73,8 @@ class Progress(Document):
     """
 
     SCHEMA = "atelier.progress"
+    VERSION = 2
+    NEW_FIELDS = MappingProxyType({2: frozenset({"entered"})})
 
     request: str
     attempt: int

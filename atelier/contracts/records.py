@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any
 
 from atelier.contracts.consent import Consent
@@ -71,6 +72,14 @@ class RequestRecord(Document):
     """
 
     SCHEMA = "atelier.request-record"
+    VERSION = 2
+    NEW_FIELDS = MappingProxyType(
+        {
+            2: frozenset({"looks", "look_at", "photos_notes", "photos_advice", "consent"})
+            | {"interruptions", "alone", "company_seconds", "asked", "redrives", "redriven_at"}
+            | {"retried_at", "untold"}
+        }
+    )
 
     given: OnboardingRequest
     attempt: int

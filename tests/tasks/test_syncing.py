@@ -166,7 +166,7 @@ def test_a_stopped_host_is_waited_for_until_its_jobs_end_is_known(world):
     assert sync(world, request)["state"] == "requeue"
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b'{"schema": "atelier.progress/1"}', b"x" * 300_000])
+@pytest.mark.parametrize("body", [b"", b"{", b'{"schema": "atelier.progress/2"}', b"x" * 300_000])
 def test_an_unreadable_progress_file_says_nothing(world, body):
     request = world.launched()
     world.objects.put(progress_key(world, request), body)
