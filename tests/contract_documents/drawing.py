@@ -16,6 +16,7 @@ from atelier.contracts.consent import Consent
 from atelier.contracts.control import Answer, Command, ControlAcknowledgement, ControlMessage
 from atelier.contracts.dataset import Dataset, DatasetPhoto, UploadComplete, UploadedPhoto
 from atelier.contracts.documents import Document
+from atelier.contracts.durations import Measurement, Measurements, Phase, Taken
 from atelier.contracts.generation import (
     GeneratedImage,
     GenerateRequest,
@@ -254,6 +255,19 @@ model_versions = st.builds(
     created_at=moments,
 )
 
+measurements = st.builds(
+    Measurement,
+    request=requests(),
+    attempt=st.integers(1, 9),
+    base=names,
+    preset=names,
+    at=moments,
+    taken=st.dictionaries(
+        st.sampled_from([phase.value for phase in Phase]),
+        st.builds(Taken, seconds=st.floats(0, 10**6), units=st.floats(0.001, 10**6)),
+    ),
+)
+
 DOCUMENTS: dict[type[Document], st.SearchStrategy[Document]] = {
     OnboardingRequest: onboarding_requests(),
     TrainingManifest: manifests(),
@@ -399,6 +413,8 @@ DOCUMENTS: dict[type[Document], st.SearchStrategy[Document]] = {
         epoch=counts,
         created_at=moments,
     ),
+    Measurement: measurements,
+    Measurements: st.builds(Measurements, kept=st.lists(measurements, max_size=3).map(tuple)),
 }
 
 any_document = st.one_of(*DOCUMENTS.values())
