@@ -20,6 +20,11 @@ def lasted(record: RequestRecord, progress: Progress | None) -> list[tuple[str, 
     host, entered = progress.entered if progress else {}, record.entered
     marks = [
         ("", record.created_at),
+        # A new attempt enters its statuses anew: what was lost is no time in the queue.
+        (
+            "earlier attempts",
+            entered.get(Status.QUEUED.value) if record.attempt > 1 else None,
+        ),
         ("photos and queue", entered.get(Status.LAUNCHING.value)),
         (
             "the job's starts before and after an interruption"

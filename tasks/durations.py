@@ -73,12 +73,22 @@ class Durations:
     rates: Mapping[Phase, Sequence[float]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, measured: Sequence[Measurement]) -> Durations:
-        """Return the durations behind measurements, which come newest first."""
-        rates = {
-            phase: [m.taken[phase].rate for m in measured if phase in m.taken] for phase in Phase
-        }
-        return cls({phase: tuple(found[:COUNTED]) for phase, found in rates.items()})
+    def of(
+        cls, measured: Sequence[Measurement], *, others: Sequence[Measurement] = ()
+    ) -> Durations:
+        """Return the durations behind measurements, which come newest first.
+
+        Args:
+            measured: of the base model and preset.
+            others: of the base model's other presets: a unit of work takes as long there, so they
+                speak of the phases that nothing else was measured of.
+        """
+        own, theirs = ({phase: _rates(of, phase) for phase in Phase} for of in (measured, others))
+        return cls({phase: own[phase] or theirs[phase] for phase in Phase})
+
+    def lacks(self) -> bool:
+        """Return whether nothing was measured of some phase."""
+        return not all(self.rates.get(phase) for phase in Phase)
 
     def expect(self, given: OnboardingRequest, phase: Phase, *, company: int = 1) -> Expected:
         """Return how long a whole phase will take."""
@@ -100,6 +110,10 @@ class Durations:
             [units] if not rates and units > passed else []
         )
         return median(longer) - passed if longer else passed * LATE_SHARE
+
+
+def _rates(measured: Sequence[Measurement], phase: Phase) -> tuple[float, ...]:
+    return tuple(m.taken[phase].rate for m in measured if phase in m.taken)[:COUNTED]
 
 
 def measurement(

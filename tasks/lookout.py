@@ -11,7 +11,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain
 
+from atelier.contracts.base_models import BASE_MODELS
+from atelier.contracts.durations import Measurement
 from atelier.contracts.errors import NotFound
 from atelier.contracts.progress import Progress
 from atelier.contracts.records import RequestRecord
@@ -84,8 +87,16 @@ class Lookout:
         key = (record.given.base, record.given.preset)
         if key not in self._durations:
             measured = self.ports.ledger.measurements(base=key[0], preset=key[1])
-            self._durations[key] = Durations.of(measured)
+            found = Durations.of(measured)
+            if found.lacks():
+                found = Durations.of(measured, others=self._of_other_presets(*key))
+            self._durations[key] = found
         return self._durations[key]
+
+    def _of_other_presets(self, base: str, preset: str) -> Sequence[Measurement]:
+        others = [name for name in BASE_MODELS[base].presets if name != preset]
+        found = [self.ports.ledger.measurements(base=base, preset=name) for name in others]
+        return sorted(chain.from_iterable(found), key=lambda m: m.at, reverse=True)
 
     def _ahead(self, record: RequestRecord) -> Ahead:
         if record.status not in WAITING:

@@ -77,4 +77,6 @@ def _age(at: str, now: datetime) -> str:
 def _remark(document: Document) -> str:
     if document["failure"]:
         return f"{document['failure']['error']}: {document['failure']['message']}"
-    return str(document["version"] or document["waiting_for"])
+    # One sentence: where it is; when it will be ready; what would be faster.
+    where = (document.get("outlook") or {}).get("sentence", "").partition(";")[0]
+    return str(document["version"] or document["waiting_for"] or where)

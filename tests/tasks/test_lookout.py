@@ -82,6 +82,32 @@ def test_predictions_rest_on_what_was_measured(world: World) -> None:
     assert measured < by_table
 
 
+def test_what_was_measured_of_another_preset_counts_until_its_own_is(world: World) -> None:
+    fast = world.registered("1", preset="fast")
+    before = Lookout(world.ports).of(world.read(fast), None)
+    assert any(line.startswith("by the table") for line in before.details)
+    taken = {phase.value: Taken(40.0, 8.0) for phase in Phase}
+    for preset, factor in (("nano", 1.0), ("fast", 2.0)):
+        started = {Phase.START.value: Taken(40.0 * factor, 8.0)}
+        world.ledger.measure(
+            Measurement(
+                request="r" + "a" * 26,
+                attempt=1,
+                base="tiny",
+                preset=preset,
+                at=world.clock.now(),
+                taken=taken | started if preset == "nano" else started,
+            )
+        )
+        [usual] = [
+            line
+            for line in Lookout(world.ports).of(world.read(fast), None).details
+            if line.startswith("usual")
+        ]
+        assert f"start {40 * factor:.0f} s" in usual
+        assert "training" in usual
+
+
 def test_only_a_close_look_reads_the_execution(world: World) -> None:
     record = world.read(world.launched())
     executions = world.executions

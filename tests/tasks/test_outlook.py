@@ -13,6 +13,7 @@ from atelier.contracts.progress import AdapterPointer, Progress, TrainingState
 from atelier.contracts.records import Failure, JobOutcome, RequestRecord
 from atelier.contracts.status import Stamp, Status
 from tasks.attempts import BEGUN_AGAIN
+from tasks.background import lasted
 from tasks.durations import Durations
 from tasks.forecast import Ahead
 from tasks.launching import HELD_BY_CAPACITY, HELD_BY_QUOTA
@@ -129,6 +130,12 @@ def test_nobody_promises_when_a_region_has_room_again() -> None:
     told = of(held, seconds=10, ahead=Ahead(1, 1))
     assert told.expected_end_at is None
     assert "nobody can say when AWS has room" in told.sentence
+
+
+def test_what_was_lost_is_no_time_in_the_queue() -> None:
+    entered = {Status.QUEUED.value: after(30), Status.LAUNCHING.value: after(32)}
+    record = replace(standing(Status.LAUNCHING, attempt=2), created_at=NOON, entered=entered)
+    assert lasted(record, None) == [("earlier attempts", 30.0), ("photos and queue", 2.0)]
 
 
 def test_a_lost_attempt_is_told_with_why_and_the_attempt_that_follows() -> None:
