@@ -3,7 +3,7 @@
     python -m benchmarks.chaos [--real 20] [--nothing 1000] [--seeds 10] [--again]
 
 A seed that was measured at this commit is not run again unless asked; the result file grows seed by
-seed, so that an interrupted measurement goes on.
+seed, so that an interrupted measurement goes on. Each row names the commit that it was measured at.
 """
 
 from __future__ import annotations
@@ -86,12 +86,13 @@ def main() -> int:
     RESULT.parent.mkdir(exist_ok=True)
     for row in rows(given, known):
         measured.append(row)
+        seeds = [*measured, *_others(known, measured)]
+        seeds.sort(key=lambda row: (row["program"] != Program.REAL, row["seed"]))
         result = {
             "benchmark": "chaos",
-            **summary(measured),
+            **summary(seeds),
             "machine": machine(),
-            "commit": commit(),
-            "seeds": [*measured, *_others(known, measured)],
+            "seeds": seeds,
         }
         RESULT.write_text(json.dumps(result, indent=2) + "\n")
     line = {"benchmark": "chaos", **summary(measured), "commit": commit()}
