@@ -16,10 +16,10 @@ help: ## list the targets
 demo: $(DEMO)/.installed ## onboard one subject on this machine and draw its first images
 	$(DEMO)/bin/python -m examples.demo
 
-chaos: $(DEMO)/.installed ## onboard twenty subjects while everything fails: make chaos SEED=7
+chaos: $(DEMO)/.installed ## onboard twenty while everything fails (3 minutes): make chaos SEED=7
 	$(DEMO)/bin/python -m app.cli chaos --seed $(or $(SEED),1)
 
-fuzz: $(FUZZ)/.installed ## let a fuzzer at every parser: make fuzz SECONDS=30 TARGETS="photo archive"
+fuzz: $(FUZZ)/.installed ## install a fuzzer, let it at every parser: make fuzz SECONDS=30 TARGETS="photo"
 	PYTHONPATH=$(FUZZ) $(TEST)/bin/python -m tests.fuzz.fuzzer --seconds $(or $(SECONDS),30) $(TARGETS)
 
 test: $(TEST)/.installed ## run every test
@@ -73,5 +73,6 @@ $(TEST)/.installed: locks/test.lock pyproject.toml
 
 # The fuzzer lies beside the test environment, which is its lock and nothing else.
 $(FUZZ)/.installed: $(TEST)/.installed
+	@echo "Installing the fuzzer into $(FUZZ)…"
 	$(TEST)/bin/python -m pip install --quiet --upgrade --target $(FUZZ) atheris==3.0.0
 	@touch $@

@@ -224,7 +224,7 @@ def run(home: Path, port: int, *, build: Callable[..., LocalPlatform]) -> int:
     if failed.is_set():
         sys.stderr.write(
             f"a part of the platform could not go on, and it ended: {home / 'platform.log'} says "
-            "why. Start it again; nothing is lost\n"
+            "why. Start it again: it goes on, or says what has to be done first\n"
         )
         return 1
     return 0

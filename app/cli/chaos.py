@@ -14,7 +14,7 @@ from app.cli.commands import Desk
 from app.cli.exits import CommandFailed, Exit
 from app.cli.progress import counted
 from infra.chaos.people import PHOTOS, drawn_photos
-from infra.chaos.plan import Plan, Program, plan_of
+from infra.chaos.plan import Kind, Plan, Program, plan_of
 from infra.chaos.report import Report
 from infra.chaos.run import run_plan
 from infra.local.platform import REPOSITORY
@@ -67,6 +67,8 @@ def chaos(given: Namespace, desk: Desk) -> Exit:
             "  faults.jsonl has every fault in order, lives.log what the platform said.",
             f"Examine it: atelier doctor --home {home}",
         )
+        if report.acts.get(Kind.POISONOUS):
+            desk.console.say("  He finds the photos that the plan damaged, too; they are meant to be.")
     desk.console.say(_run_again(plan))
     return ending(report)
 

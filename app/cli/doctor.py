@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Iterator
+from pathlib import Path
 
 from app.cli import home as platforms
 from app.cli.client import Document
@@ -34,7 +35,7 @@ def doctor(given: Namespace, desk: Desk) -> Exit:
         raise CommandFailed(
             Exit.NOT_FOUND,
             f"no platform ever ran in {desk.home}",
-            do="Name its folder with --home.",
+            do=f"Name its folder with --home{_perhaps(desk.home)}.",
             error="NoPlatform",
         ) from problem
     now = platform_now(desk.home, clock=desk.clock)
@@ -43,7 +44,8 @@ def doctor(given: Namespace, desk: Desk) -> Exit:
         {"home": str(desk.home), "running": running is not None} | report.to_dict()
     )
     runs = f"The platform in {desk.home} runs" if running else f"No platform runs in {desk.home}"
-    desk.console.say(f"{runs}; looked at:", *_looked_at(report), "", *_told(report))
+    desk.console.say(*_verdict(report), *_told(report, verbose=given.verbose))
+    desk.console.say("", f"{runs}; looked at:", *_looked_at(report))
     return Exit.DONE if report.healthy else Exit.DISAGREES
 
 
@@ -61,26 +63,44 @@ def _books(running: platforms.Running | None, desk: Desk) -> Document | None:
 def _looked_at(report: Report) -> Iterator[str]:
     widest = max((len(f"{count:,}") for count in report.looked_at.values()), default=0)
     for kind, count in report.looked_at.items():
-        yield f"  {count:>{widest},}  {kind if count != 1 else kind.removesuffix('s')}"
+        yield f"  {count:>{widest},}  {kind if count != 1 else _one(kind)}"
 
 
-def _told(report: Report) -> Iterator[str]:
-    for invariant in report.invariants:
-        why = f" ({invariant.why_not})" if invariant.why_not else ""
-        yield f"{invariant.verdict.value:<{WORD_WIDTH}}  {invariant.promise}{why}"
-        for finding in report.findings:
-            if finding.invariant == invariant.name:
-                yield from _finding(finding)
+def _one(kind: str) -> str:
+    """Return the singular of a kind of evidence."""
+    if kind == "deliveries":
+        return "delivery"
+    return kind.removesuffix("es" if kind in {"processes", "batches"} else "s")
+
+
+def _perhaps(home: Path) -> str:
+    """Return a hint where the folder is that of a chaos run."""
+    return f": {home / 'home'}, say" if (home / "home" / "ledger.sqlite3").exists() else ""
+
+
+def _verdict(report: Report) -> Iterator[str]:
     verdicts = [invariant.verdict for invariant in report.invariants]
     unseen = verdicts.count(Verdict.NOT_LOOKED_AT)
-    yield ""
     if report.healthy:
         yield f"Nothing disagrees in {counted(len(verdicts) - unseen, 'invariant')}" + (
             f"; {unseen} were not looked at." if unseen else "."
         )
     else:
         broken = counted(verdicts.count(Verdict.BROKEN), "invariant")
-        yield f"{counted(len(report.findings), 'finding')} in {broken} of {len(verdicts)}."
+        yield f"{counted(len(report.findings), 'finding')} in {broken} of {len(verdicts)}:"
+
+
+def _told(report: Report, *, verbose: bool) -> Iterator[str]:
+    """Yield the invariants, those that held only where all are wanted, with their findings."""
+    wanted = [one for one in report.invariants if verbose or one.verdict is not Verdict.HELD]
+    if wanted:
+        yield ""
+    for invariant in wanted:
+        why = f" ({invariant.why_not})" if invariant.why_not else ""
+        yield f"{invariant.verdict.value:<{WORD_WIDTH}}  {invariant.promise}{why}"
+        for finding in report.findings:
+            if finding.invariant == invariant.name:
+                yield from _finding(finding)
 
 
 def _finding(finding: Finding) -> Iterator[str]:

@@ -218,7 +218,7 @@ def _no_platform(home: Path) -> CommandFailed:
     if fell(home):
         why = ": it failed or was killed, and nothing starts it again by itself"
         log = home / "platform.log"
-        do = f"Start it with `atelier up`: nothing is lost. {log} may say why it ended."
+        do = f"`atelier up` starts it; what was under way goes on. {log} may say why it ended."
     return CommandFailed(
         Exit.UNREACHABLE, f"no platform runs in {home}{why}", do=do, error="NoPlatform"
     )

@@ -52,13 +52,19 @@ def beside_a_platform(shell) -> Shell:
 
 
 def test_a_healthy_home_is_done_and_every_invariant_is_told(shell):
-    assert shell("doctor", "--grace-seconds", "0") == Exit.DONE == 0
+    assert shell("doctor", "--grace-seconds", "0", "--verbose") == Exit.DONE == 0
     assert f"No platform runs in {shell.home}; looked at:" in shell.out
     assert "   4  requests\n" in shell.out
     assert "   1  model\n" in shell.out
     assert "held           Every version's artifact is there, reads strictly" in shell.out
     assert "(no platform runs, and only a running one can tell)" in shell.out
-    assert shell.out.endswith("Nothing disagrees in 31 invariants; 4 were not looked at.\n")
+    assert shell.out.startswith("Nothing disagrees in 31 invariants; 4 were not looked at.\n")
+
+
+def test_what_held_is_named_only_where_it_is_wanted(shell):
+    assert shell("doctor") == Exit.DONE
+    assert "held  " not in shell.out
+    assert "not looked at  " in shell.out
 
 
 def test_a_broken_home_is_1_and_each_finding_says_what_to_do(shell):
@@ -67,7 +73,7 @@ def test_a_broken_home_is_1_and_each_finding_says_what_to_do(shell):
     assert "broken         What the ledger calls delivered stands in the log" in shell.out
     assert "                 expected  a line in the log\n" in shell.out
     assert "                 do        Tell the tenant by hand" in shell.out
-    assert shell.out.endswith("4 findings in 1 invariant of 35.\n")
+    assert shell.out.startswith("4 findings in 1 invariant of 35:\n")
 
 
 def test_programs_get_one_document(shell):
@@ -86,11 +92,18 @@ def test_a_home_without_a_platform_is_told_of(tmp_path):
     assert not (tmp_path / "nowhere").exists()
 
 
+def test_the_folder_of_a_chaos_run_is_told_where_its_home_is(home):
+    shell = Shell(home.parent)
+    home.rename(home.parent / "home")
+    assert shell("doctor") == Exit.NOT_FOUND
+    assert f"Name its folder with --home: {home.parent / 'home'}, say." in shell.err
+
+
 def test_a_running_platform_is_asked_for_its_endpoint(beside_a_platform):
     shell = beside_a_platform
     assert shell("doctor") == Exit.DONE
     assert f"The platform in {shell.home} runs; looked at:" in shell.out
-    assert shell.out.endswith("Nothing disagrees in 35 invariants.\n")
+    assert shell.out.startswith("Nothing disagrees in 35 invariants.\n")
 
 
 def test_what_the_endpoint_holds_for_nobody_is_found(beside_a_platform):

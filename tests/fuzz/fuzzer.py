@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name in names:
             corpus = (given.corpus or Path(temporary)) / name
             told = outside(name, given.seconds, corpus)
-            found += bool(told["finding"])
+            found += told["finding"] is not None
             print(json.dumps(told), flush=True)  # noqa: T201 - what it is for
     return 1 if found else 0
 
@@ -74,7 +74,7 @@ def outside(name: str, seconds: int, corpus: Path) -> dict[str, object]:
         case = _keep(name, crashes[0]) if crashes else None
     last = DONE.findall(done.stderr)
     executions, coverage, features = map(int, last[-1]) if last else (0, 0, 0)
-    finding = "" if done.returncode == 0 else _reason(done.stderr + done.stdout)
+    finding = None if done.returncode == 0 else _reason(done.stderr + done.stdout)
     return {
         "target": name,
         "executions": executions,

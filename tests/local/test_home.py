@@ -143,7 +143,7 @@ def test_a_platform_that_cannot_go_on_ends_and_leaves_word_that_nobody_stopped_i
     command = [sys.executable, "-c", FAILING, str(tmp_path)]
     ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert ended.returncode == 1
-    assert "Start it again; nothing is lost" in ended.stderr
+    assert "Start it again: it goes on, or says what has to be done first" in ended.stderr
     assert (tmp_path / "platform.json").exists()
 
 
