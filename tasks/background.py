@@ -53,9 +53,10 @@ def past(record: RequestRecord, progress: Progress | None) -> tuple[str, ...]:
     if parts := lasted(record, progress):
         lines.append("so far: " + ", ".join(f"{name} {span(took)}" for name, took in parts))
     if record.attempt > 1:
+        were = "was" if record.interruptions == 1 else "were"
         lines.append(
             f"attempt {record.attempt}; of those before it, {record.lone_failures} failed by "
-            f"themselves and {record.interruptions} were interrupted through nobody's fault"
+            f"themselves and {record.interruptions} {were} interrupted through nobody's fault"
         )
     if record.job:
         lines.append(f"training job: {record.job}")

@@ -48,7 +48,7 @@ def run(given: Mapping[str, Any], *, ports: Ports) -> dict[str, Any]:
     record = ports.ledger.read(text(given, "request"))
     if record.status not in RETRIABLE:
         raise InvalidRequest(
-            f"onboarding {record.request} cannot be retried: it is {record.status}",
+            f"onboarding {record.request} cannot be retried: its status is {record.status}",
             do=INSTEAD.get(record.status, UNDER_WAY),
             where="onboarding",
             found=record.status.value,

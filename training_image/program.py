@@ -91,7 +91,8 @@ def _train_share(
     stop: threading.Event,
 ) -> str | None:
     job, host = assignment.manifest.job, assignment.host
-    log.info("host %s trains %d tasks of %s", host, len(assignment.tasks), job)
+    count = len(assignment.tasks)
+    log.info("host %s trains %d %s of %s", host, count, "task" if count == 1 else "tasks", job)
     tree = CheckpointTree(settings.ml.checkpoints)
     reporter = Reporter(
         job=job, host=host, tree=tree, clock=clock, every_seconds=settings.report_seconds

@@ -68,7 +68,7 @@ def chaos(given: Namespace, desk: Desk) -> Exit:
             f"Examine it: atelier doctor --home {home}",
         )
         if report.acts.get(Kind.POISONOUS):
-            desk.console.say("  He finds the photos that the plan damaged, too; they are meant to be.")
+            desk.console.say("  He also finds the photos that the plan damaged: so they are meant.")
     desk.console.say(_run_again(plan))
     return ending(report)
 

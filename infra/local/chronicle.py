@@ -121,7 +121,8 @@ def _of_ledger(record: RequestRecord) -> Iterator[Line]:
         if status is Status.READY:
             words = f"ready as {record.version}"
         if status in {Status.FAILED, Status.CANCELLED} and record.failure:
-            words = f"{words}: {record.failure.error}: {record.failure.message}"
+            error = "" if status is Status.CANCELLED else f"{record.failure.error}: "
+            words = f"{words}: {error}{record.failure.message}"
         if status is Status.LAUNCHING and record.job:
             words = f"{words}: {record.job}"
         # The execution tells at once what its own states wrote.
