@@ -300,9 +300,8 @@ def _look(
 
 def _rejected(report: SetReport) -> PhotosRejected:
     findings = dict(report.findings)
-    refusals = [f"{name}: {why}" for name, why in report.refused.items()]
     return PhotosRejected(
-        "; ".join([*findings.values(), *refusals])[:2000],
+        "; ".join(findings.values()),
         photos=dict(report.refused),
         findings=findings,
         accepted=len(report.accepted),

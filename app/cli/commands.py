@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
@@ -17,7 +17,7 @@ from app.cli.checks import check_folder, check_words, without_trigger
 from app.cli.client import Client, Document
 from app.cli.console import Console
 from app.cli.exits import CommandFailed, Exit
-from app.cli.photos import read_folder
+from app.cli.photos import Photo, read_folder
 from app.cli.progress import ENDED, counted, ending, panel
 from app.cli.watching import Pictures, Show, plain_name, watch, watch_all
 from atelier.contracts.clock import Clock
@@ -108,13 +108,15 @@ def onboard(given: Namespace, desk: Desk) -> Exit:
     if given.watch and given.out:
         check_folder(given.out)
     photos = read_folder(given.folder, told=console.aside)
+    _check_set(photos, given)
     if warning := without_trigger(photos, given.trigger):
         console.aside(warning)
     with desk.connect() as client:
         captioned = sum(bool(photo.caption) for photo in photos)
         console.say(
             f"Uploading {counted(len(photos), 'photo')} of {given.folder} for {given.user}"
-            + (f", {captioned} with captions …" if captioned else " …")
+            + (f", {captioned} with captions …" if captioned else " …"),
+            f"Consent is recorded as given by {given.consent_by}.",
         )
         folder = client.upload(given.user, photos, consent_by=given.consent_by)
         wish = _wish(given, folder)
@@ -324,6 +326,13 @@ def _wish(given: Namespace, folder: str) -> Document:
     }
     said = {name: value for name, value in chosen.items() if value is not None}
     return {"user_id": given.user, "photos": folder, **said}
+
+
+def _check_set(photos: Sequence[Photo], given: Namespace) -> None:
+    """Look at the photos, and refuse what makes no model before anything is sent."""
+    from app.cli.looking import check_set  # noqa: PLC0415 - 100 ms of Pillow
+
+    check_set(photos, base=given.base, chosen=given.preset)
 
 
 def _asked_before(started: Document, *, new: bool) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from codecs import BOM_UTF8
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +15,7 @@ from atelier.contracts.dataset import MAX_CAPTION_CHARACTERS, MAX_UPLOAD_BYTES
 from atelier.contracts.documents import DocumentError, parse_json
 from atelier.contracts.ids import digest_of
 from atelier.contracts.request import MAX_PHOTOS, MIN_PHOTOS
+from atelier.photos.kinds import sniff
 
 CAPTIONS: Final = "captions.json"
 MAX_CAPTIONS: Final = 1024 * 1024
@@ -29,6 +30,9 @@ OTHER_IMAGES: Final = frozenset(
     | {".svg", ".psd", ".dng", ".raw", ".cr2", ".cr3", ".nef", ".arw"}
 )
 """Endings of images that the platform does not read."""
+ENDINGS: Final[Mapping[str, str]] = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp"}
+"""Pillow's name of each kind that is read → its ending."""
+SNIFFED_BYTES: Final = 16
 MOST_NAMED: Final = 3
 
 
@@ -38,7 +42,7 @@ class Photo:
 
     Attributes:
         name: as it is called in the upload set.
-        content_type: its media type, from the file name; the platform looks at the bytes.
+        content_type: its media type, from its first bytes, else from its name.
         body: the file.
         caption: what is on it; empty for the onboarding's own words.
     """
@@ -85,8 +89,9 @@ def read_folder(folder: Path, *, told: Callable[[str], None] = lambda _: None) -
     """
     check_folder(folder)
     files = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
-    paths = [path for path in files if path.suffix.lower() in TYPES]
-    if others := [path.name for path in files if path.suffix.lower() in OTHER_IMAGES]:
+    images = image_files(folder)
+    paths = [path for path in images if _is_photo(path)]
+    if others := [path.name for path in images if path not in paths]:
         told(_skipped(others))
     if not paths:
         raise CommandFailed(
@@ -106,8 +111,39 @@ def read_folder(folder: Path, *, told: Callable[[str], None] = lambda _: None) -
             f"{folder} holds {len(paths)} photos; at most {MAX_PHOTOS} are taken",
             do="About ten that show the subject well are enough.",
         )
-    captions = _captions(folder / CAPTIONS, {path.name for path in paths})
+    captions = read_captions(folder, paths)
     return [_photo(path, name, captions) for path, name in zip(paths, _names(paths), strict=True)]
+
+
+def image_files(folder: Path) -> list[Path]:
+    """Return the files of a folder whose names are those of images, sorted; not hidden ones.
+
+    Raises:
+        CommandFailed: no such folder.
+    """
+    check_folder(folder)
+    images = OTHER_IMAGES | set(TYPES)
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.is_file() and not path.name.startswith(".") and path.suffix.lower() in images
+    )
+
+
+def _kind(path: Path) -> str | None:
+    """Return the ending of what a file holds, whatever its name says; None when it is no photo."""
+    with path.open("rb") as file:
+        kind = sniff(file.read(SNIFFED_BYTES))
+    return ENDINGS[kind] if kind else None
+
+
+def _is_photo(path: Path) -> bool:
+    return path.suffix.lower() in TYPES or _kind(path) is not None
+
+
+def _ending(path: Path) -> str:
+    suffix = path.suffix.lower()
+    return suffix if suffix in TYPES else _kind(path) or suffix
 
 
 def _skipped(names: list[str]) -> str:
@@ -126,7 +162,8 @@ def _photo(path: Path, name: str, captions: Mapping[str, str]) -> Photo:
             f"{path} has {size:,} bytes; 1 to {MAX_UPLOAD_BYTES:,} are taken",
             do="Save it smaller, or remove it." if size else "Remove it.",
         )
-    return Photo(name, TYPES[path.suffix.lower()], path.read_bytes(), captions.get(path.name, ""))
+    content_type = TYPES[_kind(path) or path.suffix.lower()]
+    return Photo(name, content_type, path.read_bytes(), captions.get(path.name, ""))
 
 
 def _names(paths: list[Path]) -> list[str]:
@@ -134,11 +171,21 @@ def _names(paths: list[Path]) -> list[str]:
     names: list[str] = []
     for path in paths:
         stem = re.sub(r"[^A-Za-z0-9._=-]+", "-", path.stem).strip("-._=")[:100] or "photo"
-        name, number = f"{stem}{path.suffix.lower()}", 2
+        ending = _ending(path)
+        name, number = f"{stem}{ending}", 2
         while name in names:
-            name, number = f"{stem}-{number}{path.suffix.lower()}", number + 1
+            name, number = f"{stem}-{number}{ending}", number + 1
         names.append(name)
     return names
+
+
+def read_captions(folder: Path, photos: Sequence[Path]) -> Mapping[str, str]:
+    """Return file name → caption, from `captions.json` if the folder has one.
+
+    Raises:
+        CommandFailed: it does not read, names what is no photo, or a caption is no line.
+    """
+    return _captions(folder / CAPTIONS, {path.name for path in photos})
 
 
 def _captions(path: Path, photos: set[str]) -> Mapping[str, str]:

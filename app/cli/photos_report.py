@@ -6,48 +6,66 @@ The photos are looked at here, by the very code that Register and the API run.
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from app.cli.commands import Desk
 from app.cli.console import Console
 from app.cli.exits import CommandFailed, Exit
-from app.cli.photos import OTHER_IMAGES, TYPES, check_folder
+from app.cli.looking import report_on
+from app.cli.photos import TYPES, image_files, read_captions
 from app.cli.progress import counted
-from atelier.contracts.base_models import DEFAULT_BASE, DEFAULT_PRESET, preset
-from atelier.contracts.dataset import MAX_UPLOAD_BYTES
-from atelier.contracts.settings import PresetName
-from atelier.photos.decoding import PhotoLimits
-from atelier.photos.looking import Looked, SetLook, judge_set, refused, without_bodies
-from atelier.photos.report import PhotoVerdict, Reason, SetReport, crowded
-from tasks.photo_sets import LIMITS, photo_limits
+from atelier.contracts.base_models import DEFAULT_BASE, check_available
+from atelier.contracts.errors import InvalidRequest
+from atelier.photos.report import PhotoVerdict, SetReport
 
 MOST_NAME: Final = 32
+BASE_MODELS_FOLDER: Final = "base-models"
+"""Where a home keeps the weights of its base models."""
 
 
 def photos(given: Namespace, desk: Desk) -> Exit:
     """Look at a folder of photos and say of each whether a platform would use it."""
     paths = _paths(given.folder)
-    chosen = PresetName(given.preset or DEFAULT_PRESET)
-    resolution = preset(given.base or DEFAULT_BASE, chosen).hyperparameters.resolution
-    report = crowded(len(paths), LIMITS)
-    if report is None:
-        looked = without_bodies(_looked(paths, photo_limits(resolution)))
-        report, _ = judge_set(looked, LIMITS)
-    desk.console.document(report.to_dict() | {"makes_a_model": report.makes_a_model})
+    report = report_on(paths, base=given.base, chosen=given.preset)
+    desk.console.document(_document(report))
     desk.console.say(*_lines(report, desk.console))
+    read_captions(given.folder, paths)
+    _check_base(given.base or DEFAULT_BASE, desk)
     return Exit.DONE if report.makes_a_model else Exit.REFUSED
 
 
+def _check_base(base: str, desk: Desk) -> None:
+    """Refuse a base model that the home's platform lacks; without one, say that nobody looked."""
+    laid_out = desk.home / BASE_MODELS_FOLDER
+    if laid_out.is_dir():
+        has = [path.name for path in sorted(laid_out.iterdir()) if path.is_dir()]
+        try:
+            check_available(base, has)
+        except InvalidRequest as missing:
+            raise CommandFailed(
+                Exit.REFUSED,
+                f"the platform in {desk.home} has no base model {base}",
+                do=f"Choose one that it has: {', '.join(has)}.",
+                error=missing.name(),
+            ) from missing
+    elif base != DEFAULT_BASE:
+        desk.console.say(
+            f"Not looked at: whether the platform that you will use has base model {base}."
+        )
+
+
+def _document(report: SetReport) -> dict[str, Any]:
+    """Return the report for programs; of a photo that is not used no size is told."""
+    told = [
+        photo if photo["reason"] is None else {**photo, "width": None, "height": None}
+        for photo in report.to_dict()["photos"]
+    ]
+    return report.to_dict() | {"photos": told, "makes_a_model": report.makes_a_model}
+
+
 def _paths(folder: Path) -> list[Path]:
-    check_folder(folder)
-    images = OTHER_IMAGES | set(TYPES)
-    paths = sorted(
-        path
-        for path in folder.iterdir()
-        if path.is_file() and not path.name.startswith(".") and path.suffix.lower() in images
-    )
+    paths = image_files(folder)
     if not paths:
         raise CommandFailed(
             Exit.REFUSED,
@@ -55,17 +73,6 @@ def _paths(folder: Path) -> list[Path]:
             do=f"Photos end in {', '.join(TYPES)}; convert others first.",
         )
     return paths
-
-
-def _looked(paths: Sequence[Path], limits: PhotoLimits) -> Iterator[Looked]:
-    looks = SetLook(limits, LIMITS)
-    for path in paths:
-        size = path.stat().st_size
-        if size > MAX_UPLOAD_BYTES:
-            detail = f"{size:,} bytes; at most {MAX_UPLOAD_BYTES:,} are taken: save it smaller"
-            yield refused(path.name, Reason.TOO_LARGE, detail)
-        else:
-            yield looks.look(path.name, path.read_bytes())
 
 
 def _lines(report: SetReport, console: Console) -> list[str]:

@@ -8,6 +8,7 @@ Documents are those of `GET /v1/onboardings/{id}`.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -103,7 +104,7 @@ def panel(
         marks: signs to draw with.
     """
     lines = [_title(onboarding, marks)]
-    lines += [f"  {line}" for line in _photos(onboarding)]
+    lines += [f"  {line}" for line in (*_consent(onboarding), *_photos(onboarding))]
     stopped_short = onboarding["status"] in {Status.FAILED, Status.CANCELLED}
     for index, (status, seconds) in enumerate(_durations(onboarding, now)):
         present = status == onboarding["status"] and status not in ENDED
@@ -119,8 +120,12 @@ def panel(
         if status == Status.TRAINING:
             lines += _images(onboarding, saved or {})
     lines += [f"  {marks.coming} {status}" for status in _coming(onboarding)]
-    lines += ending(onboarding, marks=marks)
-    return [line if len(line) <= width else line[: width - 1] + "…" for line in lines]
+    lines = [line if len(line) <= width else line[: width - 1] + "…" for line in lines]
+    # How it ended is told whole.
+    return [
+        *lines,
+        *(part for line in ending(onboarding, marks=marks) for part in _wrap(line, width)),
+    ]
 
 
 def changes(
@@ -174,13 +179,20 @@ def ending(onboarding: Document, *, marks: Marks = UNICODE) -> list[str]:
     if not failure:
         return [f"{name} {MEANING[onboarding['status']]}."]
     if onboarding["status"] == Status.CANCELLED:
-        return [f"{name} was cancelled.", f"{marks.arrow} {failure['do']}"]
-    lines = [f"{failure['error']}: {failure['message']}"]
-    lines += reasons(failure["facts"], said=failure["message"])
-    lines.append(f"{marks.arrow} {hint('onboard', failure['error'], failure['do'])}")
+        lines = [f"{name} was cancelled."]
+    else:
+        lines = [f"{failure['error']}: {failure['message']}"]
+        lines += reasons(failure["facts"], said=failure["message"])
+        lines.append(f"{marks.arrow} {hint('onboard', failure['error'], failure['do'])}")
     if failure["error"] not in CALLERS_OWN:
         lines.append(f"{marks.arrow} Try it once more: atelier retry {onboarding['id']}")
     return lines
+
+
+def _wrap(line: str, width: int) -> list[str]:
+    """Return a line as lines of at most `width`, the later ones below its first word."""
+    below = " " * (len(line) - len(line.lstrip()) + 2)
+    return textwrap.wrap(line, width, subsequent_indent=below, break_on_hyphens=False)
 
 
 def span(seconds: float) -> str:
@@ -292,6 +304,14 @@ def _tenth(onboarding: Document | None) -> tuple[str, int] | None:
 def _named_images(onboarding: Document) -> list[str]:
     progress = onboarding["progress"]
     return [*progress["previews"], *progress["samples"]] if progress else []
+
+
+def _consent(onboarding: Document) -> list[str]:
+    """Return who allowed the use of the photos, and when."""
+    consent = onboarding.get("consent")
+    if not consent:
+        return []
+    return [f"consent of {consent['given_by']}, {consent['given_at'][:10]}"]
 
 
 def _photos(onboarding: Document | None) -> list[str]:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from app.cli.progress import span
 from atelier.contracts.clock import from_iso
 
 Document = Mapping[str, Any]
 
+CUT: Final = "…"
+
 
 def onboardings(
     documents: Sequence[Document], *, now: datetime, width: int | None = None
 ) -> list[str]:
     """Return onboardings, newest first, with how long each has been where it is."""
-    return table(
+    lines = table(
         ("ID", "USER", "MODEL", "STATUS", "SINCE", ""),
         (
             (
@@ -31,6 +33,9 @@ def onboardings(
         ),
         width,
     )
+    if any(line.endswith(CUT) for line in lines):
+        lines.append(f"{CUT} `atelier status ID` tells the whole of a line that is cut.")
+    return lines
 
 
 def models(documents: Sequence[Document], *, now: datetime, width: int | None = None) -> list[str]:
@@ -65,7 +70,7 @@ def table(
     ]
     if width is None:
         return lines
-    return [line if len(line) <= width else f"{line[: width - 1]}…" for line in lines]
+    return [line if len(line) <= width else f"{line[: width - 1]}{CUT}" for line in lines]
 
 
 def _age(at: str, now: datetime) -> str:

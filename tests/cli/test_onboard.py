@@ -9,7 +9,8 @@ import pytest
 
 from app.cli import tables
 from app.cli.exits import Exit
-from atelier.contracts.clock import ManualClock
+from app.cli.progress import panel
+from atelier.contracts.clock import ManualClock, from_iso
 from tests.cli.platform import (
     ALL,
     HALF,
@@ -18,6 +19,7 @@ from tests.cli.platform import (
     LIFE,
     QUEUED,
     REJECTED,
+    START,
     TRAINING,
     VERSION,
     Shell,
@@ -92,6 +94,43 @@ def test_asking_the_same_again_finds_the_onboarding_and_says_so(shell, photos):
     assert shell("onboard", str(photos), "--user", "ada") == Exit.DONE
     assert "asked for before" in shell.out
     assert "--idempotency-key" in shell.out
+
+
+def test_photos_that_make_no_model_are_refused_before_anything_is_sent(shell, photos):
+    for number in (2, 3, 4):
+        (photos / f"{number:02d}.jpg").write_bytes((photos / "01.jpg").read_bytes())
+    assert shell("onboard", str(photos), "--user", "ada") == Exit.REFUSED
+    assert "1 of 4 photos can be used; at least 4 are needed" in shell.err
+    assert "  02.jpg: " in shell.err
+    assert not shell.platform.asked
+
+
+def test_what_a_file_holds_counts_and_not_what_it_is_called(shell, photos):
+    (photos / "04.jpg").rename(photos / "IMG_4.HEIC")
+    assert shell("photos", str(photos)) == Exit.DONE
+    assert "4 of 4 photos would be used" in shell.out
+    assert shell("onboard", str(photos), "--user", "ada") == Exit.DONE
+    assert sorted(shell.platform.files) == ["01.jpg", "02.jpg", "03.jpg", "IMG_4.jpg"]
+
+
+def test_whose_consent_is_recorded_is_said_and_shown(shell, photos):
+    shell("onboard", str(photos), "--user", "ada", "--consent-by", "Ada L.")
+    assert "Consent is recorded as given by Ada L." in shell.out
+    consent = {"given_by": "Ada L.", "given_at": "2026-01-01T09:00:00.000Z", "text_version": "1"}
+    shell.platform.looks = [{**QUEUED, "consent": consent}]
+    shell("status", ID)
+    assert "  consent of Ada L., 2026-01-01\n" in shell.out
+
+
+def test_how_an_onboarding_failed_is_told_whole_and_what_a_list_cuts_leads_there():
+    why = "too dark to see anything of the subject " * 4
+    failure = {**REJECTED, "facts": {"photos": {"03.jpg": why.strip()}}}
+    failed = onboarding(("queued", 0), ("failed", 3.2), failure=failure)
+    now = from_iso(START)
+    told = panel(failed, now=now, width=60)
+    assert " ".join(why.split()) in " ".join(" ".join(told).split())
+    assert all(len(line) <= 60 for line in told)
+    assert "`atelier status ID`" in tables.onboardings([failed], now=now, width=90)[-1]
 
 
 def test_an_idempotency_key_is_passed_on(shell, photos):
@@ -259,7 +298,7 @@ def test_an_onboarding_that_was_cancelled_says_so_once(shell):
     failure = {"error": "Cancelled", "message": "request r was cancelled", "do": "Go.", "facts": {}}
     shell.platform.looks = [onboarding(("queued", 0), ("cancelled", 1), failure=failure)]
     assert shell("status", ID) == Exit.NO_MODEL
-    assert shell.out.endswith("ada/me was cancelled.\n→ Go.\n")
+    assert shell.out.endswith(f"ada/me was cancelled.\n→ Try it once more: atelier retry {ID}\n")
 
 
 @pytest.mark.parametrize("command", ["status", "cancel", "redrive", "why"])

@@ -53,6 +53,33 @@ def test_programs_are_given_the_whole_report(shell, folder):
     }
 
 
+def test_no_size_is_told_of_a_photo_that_is_not_used(shell, folder):
+    shell("--json", "photos", str(folder))
+    sizes = {photo["name"]: photo["width"] for photo in json.loads(shell.out)["photos"]}
+    assert sizes["cut.png"] is None
+    assert sizes["01.png"]
+
+
+def test_captions_that_do_not_read_are_told_after_the_photos(shell, folder):
+    (folder / "captions.json").write_text('{"09b.png": "x"}', encoding="utf-8")
+    assert shell("photos", str(folder)) == Exit.REFUSED
+    assert "would be used" in shell.out
+    assert "names 09b.png, which the folder does not hold" in shell.err
+
+
+def test_that_the_base_model_itself_is_not_looked_for_is_said(shell, folder):
+    assert shell("photos", str(folder), "--base", "sd15") == Exit.DONE
+    assert "whether the platform that you will use has base model sd15" in shell.out
+
+
+def test_a_base_model_that_the_home_lacks_is_refused_as_its_platform_would(shell, folder):
+    (shell.home / "base-models" / "tiny").mkdir(parents=True)
+    assert shell("photos", str(folder)) == Exit.DONE
+    assert shell("photos", str(folder), "--base", "sd15") == Exit.REFUSED
+    assert "has no base model sd15" in shell.err
+    assert "Choose one that it has: tiny." in shell.err
+
+
 def test_photos_that_make_no_model_end_with_refused(shell, folder):
     for path in MASCOT.glob("*.png"):
         (folder / path.name).unlink()
