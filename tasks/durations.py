@@ -151,6 +151,9 @@ def measurement(
         del moments[Phase.TRAINING]  # A part of it was trained before.
     if begun_again:
         del moments[Phase.START]
+    trained_at = entered.get(Status.TRAINED.value)
+    if record.redriven_at and trained_at and record.redriven_at >= trained_at:
+        del moments[Phase.PUBLISHING]  # It stood still for a part of it.
     taken = {
         phase.value: Taken(round(seconds, 3), round(work(given, phase, company=company), 3))
         for phase, (began, over) in moments.items()

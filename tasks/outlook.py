@@ -33,6 +33,7 @@ from tasks.forecast import Ahead, Forecast, forecast
 from tasks.launching import HELD_BY_CAPACITY, HELD_BY_PACE, HELD_BY_QUOTA
 from tasks.planning import BASE_COSTS
 from tasks.ports import Execution, TaskSettings
+from tasks.settle_execution import STOOD_STILL
 from tasks.wording import counted, moment, span
 
 SILENT_SECONDS = 60.0
@@ -276,16 +277,19 @@ def _overdue(seen: Seen) -> str:
 
 
 def _is_in_place(seen: Seen) -> bool:
-    return (
-        seen.execution is not None
-        and seen.execution.status not in {"RUNNING", "SUCCEEDED"}
-        and seen.record.status not in TERMINAL
-    )
+    if seen.record.status in TERMINAL:
+        return False
+    if seen.execution is None:
+        return STOOD_STILL in seen.record.waiting_for
+    return seen.execution.status not in {"RUNNING", "SUCCEEDED"}
 
 
 def _in_place(seen: Seen) -> str:
     execution, record = seen.execution, seen.record
-    assert execution is not None  # noqa: S101 - `_is_in_place` holds
+    if execution is None:
+        # Nobody looked at the execution; the record says what its end told.
+        told = record.waiting_for.rstrip(".")
+        return f"Its execution failed in place while it was {record.status.value}: {told}"
     error, status = execution.error or "no error was named", record.status.value
     if execution.status in {"ABORTED", "TIMED_OUT"}:
         how = "was stopped by hand" if execution.status == "ABORTED" else "ran out of time"

@@ -131,3 +131,19 @@ def test_what_began_from_a_checkpoint_or_was_interrupted_is_not_taken_for_a_whol
     told = measurement(record, progress, company=1)
     assert told is not None
     assert set(told.taken) == kept
+
+
+@pytest.mark.parametrize(("redriven", "kept"), [(3, True), (5, False), (None, True)])
+def test_what_stood_still_is_not_taken_for_time_of_publishing(
+    redriven: int | None, *, kept: bool
+) -> None:
+    record = at(
+        Stamp(1, Status.READY, JOB),
+        redriven_at=None if redriven is None else NOON + timedelta(seconds=redriven),
+        entered={
+            Status.TRAINED.value: NOON + timedelta(seconds=4),
+            Status.READY.value: NOON + timedelta(seconds=9),
+        },
+    )
+    told = measurement(record, None, company=1)
+    assert (told is not None and Phase.PUBLISHING in told.taken) is kept

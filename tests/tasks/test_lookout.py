@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from atelier.contracts.durations import Measurement, Phase, Taken
 from atelier.contracts.errors import QuotaExceeded
+from tasks import settle_execution
 from tasks.lookout import Lookout
 from tests.fakes.world import World
 
@@ -116,3 +117,16 @@ def test_only_a_close_look_reads_the_execution(world: World) -> None:
     lookout = Lookout(world.ports)
     assert lookout.closely(record, None).phase == "failed in place"
     assert lookout.of(record, None).phase == "launching"
+
+
+def test_a_list_says_what_the_record_was_told_of_an_execution_that_failed_in_place(
+    world: World,
+) -> None:
+    record = world.read(world.launched())
+    settle_execution.settle(record, "FAILED", "ContractBroken", ports=world.ports)
+    told = Lookout(world.ports).of(world.read(record.request), None)
+    assert told.phase == "failed in place"
+    assert told.expected_end_at is None
+    assert "ContractBroken stopped it where it stood" in told.sentence
+    assert f"atelier redrive {record.request}" in told.sentence
+    assert "speed it up" not in told.sentence
