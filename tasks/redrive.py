@@ -16,6 +16,10 @@ from tasks.payload import text
 from tasks.ports import Ports
 from tasks.settle_execution import ONBOARDING
 
+SAME_REDRIVE_SECONDS = 60.0
+"""Whoever asks again so soon asks for what was done."""
+TOOK_IT_AWAY = frozenset({Status.CANCELLED, Status.ERASED})
+"""Ends that somebody else asked for while it was redriven."""
 START_ANEW = "try it once more with `atelier retry ID`"
 """How to begin again what has ended."""
 AFTER_THE_END: Mapping[Status, str] = {
@@ -40,20 +44,56 @@ def run(given: Mapping[str, Any], *, ports: Ports) -> dict[str, Any]:
 
     Raises:
         NotFound: there is no such request.
-        InvalidRequest: its execution did not fail in place; `do` says what to do instead.
+        InvalidRequest: its execution did not fail in place, and was not redriven a moment ago;
+            `do` says what to do instead.
         LedgerContention: it ended, or began again, while this was asked.
     """
     record = ports.ledger.read(text(given, "request"))
-    if record.status in TERMINAL:
-        raise _refused(record, record.status.value, AFTER_THE_END[record.status])
+    _refuse_if_ended(record)
     status = _execution_status(record, ports=ports)
+    if status == "RUNNING" and _was_redriven_just_now(record, ports=ports):
+        return _goes_on(record)
     if status != "FAILED":
         raise _refused(record, status.lower() or "not started", ELSEWHERE[status])
     # Noted first: an execution that another one has replaced meanwhile must not go on beside it.
-    noted = ports.ledger.annotate(record.request, attempt=record.attempt, waiting_for="")
+    noted = ports.ledger.annotate(
+        record.request,
+        attempt=record.attempt,
+        redrives=record.redrives + 1,
+        redriven_at=ports.clock.now(),
+        waiting_for="",
+    )
     if noted.verdict is Verdict.STALE:
+        _refuse_if_ended(ports.ledger.read(record.request))
         raise LedgerContention(f"onboarding {record.request} moved on; look at it again")
-    ports.executions.redrive(ONBOARDING, record.execution)
+    try:
+        ports.executions.redrive(ONBOARDING, record.execution)
+    except InvalidRequest:
+        # Somebody was faster: another redrive, which is what was asked, or the end.
+        _refuse_if_ended(ports.ledger.read(record.request))
+        status = _execution_status(record, ports=ports)
+        if status == "FAILED":  # Too often, or too late, and the engine's words say which.
+            raise
+        if status != "RUNNING":
+            raise _refused(record, status.lower() or "not started", ELSEWHERE[status]) from None
+    now = ports.ledger.read(record.request)
+    if now.status in TOOK_IT_AWAY:
+        raise _refused(now, now.status.value, AFTER_THE_END[now.status])
+    return _goes_on(now)
+
+
+def _was_redriven_just_now(record: RequestRecord, *, ports: Ports) -> bool:
+    if record.redriven_at is None:
+        return False
+    return (ports.clock.now() - record.redriven_at).total_seconds() < SAME_REDRIVE_SECONDS
+
+
+def _refuse_if_ended(record: RequestRecord) -> None:
+    if record.status in TERMINAL:
+        raise _refused(record, record.status.value, AFTER_THE_END[record.status])
+
+
+def _goes_on(record: RequestRecord) -> dict[str, Any]:
     return {
         "request": record.request,
         "status": record.status.value,

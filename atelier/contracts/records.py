@@ -63,8 +63,8 @@ class RequestRecord(Document):
         failure: why it ended without a model.
         version: the published version, when ready.
         asked: the execution's input as it was given, to start that execution again.
-        redrives, redriven_at: how often, and when last, this attempt's execution was redriven by
-            itself after an error that passes.
+        redrives, redriven_at: how often, and when last, this attempt's execution was redriven, by
+            itself after an error that passes or on a person's word.
         retried_at: when a person last began it again; its deadline counts from then.
         untold: it ended without a model, and whoever works on it may not know yet.
         entered: when each status was entered, for people and measurements.

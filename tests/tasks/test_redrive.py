@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
 import pytest
 
 from atelier.contracts.errors import InvalidRequest, NotFound
 from atelier.contracts.status import Stamp, Status
 from tasks import redrive, settle_execution
-from tasks.redrive import AFTER_THE_END, ELSEWHERE
+from tasks.ports import Execution, Ports
+from tasks.redrive import AFTER_THE_END, ELSEWHERE, SAME_REDRIVE_SECONDS
+from tests.fakes.services import ScriptedExecutions
 from tests.fakes.world import World
 
 
@@ -64,3 +69,52 @@ def test_what_has_ended_is_refused_with_what_to_do(world, end):
 def test_nobody_redrives_what_is_not_there(world):
     with pytest.raises(NotFound):
         redrive.run({"request": "r" + "a" * 26}, ports=world.ports)
+
+
+@dataclass
+class Raced(ScriptedExecutions):
+    """Executions of which somebody else takes one away right before it is redriven."""
+
+    meanwhile: Callable[[], None] = lambda: None
+
+    def redrive(self, machine: str, name: str) -> Execution:
+        self.meanwhile()
+        return super().redrive(machine, name)
+
+
+def raced(world: World, meanwhile: Callable[[], None]) -> Ports:
+    executions = Raced(executions=world.executions.executions, meanwhile=meanwhile)
+    return replace(world.ports, executions=executions)
+
+
+def test_whoever_asks_again_a_moment_later_is_told_that_it_goes_on(world):
+    request = stands(world, "FAILED")
+    first = redrive.run({"request": request}, ports=world.ports)
+    assert redrive.run({"request": request}, ports=world.ports) == first
+    assert sum(world.executions.redriven.values()) == 1
+    world.clock.advance(SAME_REDRIVE_SECONDS)
+    with pytest.raises(InvalidRequest) as refused:
+        redrive.run({"request": request}, ports=world.ports)
+    assert refused.value.do == ELSEWHERE["RUNNING"]
+
+
+def test_of_two_redrives_at_once_both_are_told_that_it_goes_on(world):
+    request = stands(world, "FAILED")
+    name = world.read(request).execution
+    ports = raced(world, lambda: world.executions.finish("onboarding", name, "RUNNING"))
+    assert redrive.run({"request": request}, ports=ports)["status"] == "launching"
+
+
+@pytest.mark.parametrize("aborted", [True, False])
+def test_a_redrive_that_a_cancel_overtakes_is_refused_in_words(world, aborted):
+    request = stands(world, "FAILED")
+    name = world.read(request).execution
+
+    def cancelled() -> None:
+        world.ledger.advance(request, Stamp(1, Status.CANCELLED))
+        if not aborted:
+            world.executions.finish("onboarding", name, "RUNNING")
+
+    with pytest.raises(InvalidRequest, match="it is cancelled") as refused:
+        redrive.run({"request": request}, ports=raced(world, cancelled))
+    assert refused.value.do == AFTER_THE_END[Status.CANCELLED]
