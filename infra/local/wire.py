@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 import anyio
 import anyio.to_thread
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
@@ -330,10 +330,13 @@ def _model_error(status: int, text: str) -> _WireError:
 
 async def _body(request: Request, most_bytes: int) -> bytes:
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > most_bytes:
-            raise _WireError("ValidationError", f"the body has more than {most_bytes:,} bytes")
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > most_bytes:
+                raise _WireError("ValidationError", f"the body has more than {most_bytes:,} bytes")
+    except ClientDisconnect as problem:
+        raise _WireError("ValidationError", "the body ended before it was whole") from problem
     return bytes(body)
 
 
