@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 from app.api import models, onboardings, photo_reports, problems, uploads
 from app.api.limits import MAX_DRAWINGS, MAX_LOOKS, TOO_LARGE_STATUS, TOO_SLOW_STATUS, BodyLimit
 from app.api.reading import HostDoor
+from app.api.reference import reference
 from app.api.refusals import refused_field
 from app.api.request_ids import call_named, random_request_id
 from app.api.shapes import Health, Problem
@@ -79,7 +80,7 @@ def create_app(*, ports: Ports, secret: bytes, allowed_hosts: Sequence[str] = ("
         title="Atelier",
         version=version("atelier-personal-models"),
         description=DESCRIPTION,
-        docs_url="/docs",
+        docs_url=None,
         redoc_url=None,
         generate_unique_id_function=lambda route: route.name,
     )
@@ -99,6 +100,7 @@ def create_app(*, ports: Ports, secret: bytes, allowed_hosts: Sequence[str] = ("
     app.include_router(onboardings.router)
     app.include_router(models.router)
     app.add_api_route("/v1/health", health, methods=["GET"], tags=["platform"])
+    app.add_api_route("/docs", reference, methods=["GET"], include_in_schema=False)
     return app
 
 

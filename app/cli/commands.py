@@ -65,7 +65,7 @@ def up(given: Namespace, desk: Desk) -> Exit:
     console.document(told.to_dict(desk.home))
     console.say(
         "It runs already." if already else "It runs.",
-        f"  API         {told.api_url}   (what it offers: {told.api_url}/openapi.json)",
+        f"  API         {told.api_url}   (what it offers: {told.api_url}/docs)",
         f"  SageMaker   {told.sagemaker_url}   (boto3 with this endpoint_url)",
         f"  key         {told.key}",
         f"  state       {desk.home}",
