@@ -146,12 +146,16 @@ def changes(
         marks: signs to draw with.
     """
     lines = [] if before else [_title(after, marks)]
-    known = {entry["status"] for entry in before["timeline"]} if before else set()
+    again = before is not None and before["attempt"] != after["attempt"]
+    known = {entry["status"] for entry in before["timeline"]} if before and not again else set()
     entered = [entry for entry in after["timeline"] if entry["status"] not in known]
     # What a host does lies between the statuses before and after training.
     early = [entry for entry in entered if entry["status"] in WAY[: WAY.index(Status.TRAINING) + 1]]
-    lines += [_entry(after, entry) for entry in early]
     here = f"{_since_start(after, now)}  {'':<{NAME_WIDTH}}"
+    if again:
+        # The timeline is the present attempt's.
+        lines.append(f"{here}attempt {after['attempt']} begins")
+    lines += [_entry(after, entry) for entry in early]
     if (waiting := after["waiting_for"]) and (before is None or before["waiting_for"] != waiting):
         lines.append(f"{here}{waiting}")
     if (photos := _photos(after)) != _photos(before):

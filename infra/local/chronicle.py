@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,8 +21,10 @@ from atelier.contracts.clock import from_iso
 from atelier.contracts.errors import NotFound
 from atelier.contracts.records import RequestRecord
 from atelier.contracts.status import TERMINAL, Status
+from infra.local import ledger_rows
 from infra.local.job_record import AGAIN, JobRecord, Secondary
 from infra.local.job_store import JobStore
+from infra.local.sqlite import Database
 from workflows.engine.engine import HistoryEvent, SqliteHistoryStore
 
 _ARN = "arn:aws:states:local:000000000000:execution:onboarding:{}"
@@ -104,7 +107,8 @@ def chronicle(home: Path, record: RequestRecord) -> list[Line]:
         lines += _of_history(name, events)
         for event in events:
             jobs |= {m[0] for m in _JOB.finditer(json.dumps(dict(event.details or {})))}
-    lines += _of_jobs(home, sorted(jobs))
+    lines += _of_attempts_before(home, record, sorted(jobs))
+    lines += _of_jobs(home, sorted(jobs), current=record.job)
     for job in sorted(jobs):
         lines += _of_hosts(home, job, record.request)
     lines += _of_logs(home, record, jobs, set(names))
@@ -188,7 +192,28 @@ def _why(details: Mapping[str, Any]) -> str:
     return f": {error}" if error else ""
 
 
-def _of_jobs(home: Path, jobs: Sequence[str]) -> Iterator[Line]:
+def _of_attempts_before(home: Path, record: RequestRecord, jobs: Sequence[str]) -> Iterator[Line]:
+    """Tell what the record forgot when its present attempt began: the wish, and the batches."""
+    if record.attempt == 1:
+        return
+    yield Line(record.created_at, "ledger", STATUS_WORDS[Status.QUEUED], main=True)
+    path, lost = home / "ledger.sqlite3", [job for job in jobs if job != record.job]
+    if not lost or not path.exists():
+        return
+    database = Database(path, schema=ledger_rows.SCHEMA)
+    try:
+        with database.read() as connection:
+            for job in lost:
+                named = _JOB.fullmatch(job)
+                with suppress(NotFound):
+                    batch, _ = ledger_rows.batch_of(connection, named[1] if named else job)
+                    yield Line(batch.created_at, "ledger", STATUS_WORDS[Status.CLAIMED], main=True)
+    finally:
+        database.close()
+
+
+def _of_jobs(home: Path, jobs: Sequence[str], *, current: str | None) -> Iterator[Line]:
+    """Tell of training jobs; of the current one the ledger tells that it was created."""
     path = home / "training" / "jobs.sqlite3"
     if not jobs or not path.exists():
         return
@@ -199,6 +224,9 @@ def _of_jobs(home: Path, jobs: Sequence[str]) -> Iterator[Line]:
                 job = store.read(name)
             except NotFound:
                 continue
+            if name != current:
+                words = f"{STATUS_WORDS[Status.LAUNCHING]}: {name}"
+                yield Line(job.created_at, "training job", words, main=True)
             yield from _of_job(job)
     finally:
         store.close()

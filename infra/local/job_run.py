@@ -413,7 +413,8 @@ class JobRun:
         if code < 0:  # ended by a signal: told as a shell and SageMaker tell it
             code = 128 - code
         if not text:
-            text = f"{host.name} left no /opt/ml/output/failure; see its log"
+            log = self.workshop.logs / self.name / f"{host.name}.log"
+            text = f"{host.name} left no /opt/ml/output/failure; see its log, {log}"
         ending = f", exit code: {code}"
         return f"AlgorithmError: {text}"[: FAILURE_CHARACTERS - len(ending)] + ending
 

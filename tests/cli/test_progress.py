@@ -134,3 +134,14 @@ def test_several_photos_that_are_left_out_have_a_line_each():
 @pytest.mark.parametrize("photos", [None, {"used": 9, "left_out": {}}])
 def test_when_no_photo_is_left_out_nothing_is_said_of_it(photos):
     assert "used" not in seen(onboarding(*TRAINING, photos=photos), after=9)
+
+
+def test_another_attempt_is_told_with_its_states_anew():
+    before = onboarding(*TRAINING)
+    after = {**onboarding(("queued", 9), ("claimed", 9.5)), "attempt": 2}
+    told = changes(before, after, now=from_iso(START) + timedelta(seconds=10))
+    assert [" ".join(line.split()[2:4]) for line in told] == [
+        "attempt 2",
+        "queued waits",
+        "claimed has",
+    ]

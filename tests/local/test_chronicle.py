@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from atelier.contracts import keys
-from atelier.contracts.clock import to_iso
-from atelier.contracts.records import Failure, RequestRecord
+from atelier.contracts import ids, keys
+from atelier.contracts.clock import ManualClock, to_iso
+from atelier.contracts.records import Batch, Failure, RequestRecord
 from atelier.contracts.status import Stamp, Status
 from infra.local.chronicle import (
     EVENTS_READ,
@@ -22,6 +22,7 @@ from infra.local.chronicle import (
 )
 from infra.local.job_record import AGAIN, JobRecord, Secondary
 from infra.local.job_store import JobStore
+from infra.local.ledger import SqliteLedger
 from tests.contracts.people import JOB, NOON, at, request_record
 from tests.engine.world import World
 from workflows.engine.engine import SqliteHistoryStore
@@ -178,6 +179,36 @@ def test_a_platform_that_stopped_meanwhile_is_told_of_and_no_earlier_or_later_on
 def test_every_status_and_every_state_of_a_job_has_its_words() -> None:
     assert set(STATUS_WORDS) == set(Status)
     assert set(JOB_WORDS) == set(Secondary)
+
+
+def test_what_the_record_forgot_of_earlier_attempts_is_told_too(tmp_path: Path) -> None:
+    record = at(
+        Stamp(2, Status.LAUNCHING, JOB),
+        entered={Status.QUEUED.value: after(30), Status.LAUNCHING.value: after(32)},
+    )
+    batch = ids.batch_of([(record.request, 1)])
+    lost = ids.job_name(batch, 1)
+    ledger = SqliteLedger(tmp_path / "ledger.sqlite3", clock=ManualClock())
+    ledger.create_batch(Batch(batch, ((record.request, 1),), 1, 1, after(1)))
+    ledger.close()
+    job = JobRecord(lost, "arn", {}, "ml.g5.xlarge", 1, Secondary.STARTING, after(2), after(2))
+    store = JobStore(tmp_path / "training" / "jobs.sqlite3", event_of=lambda _record, _id: {})
+    store.add(job, admit=lambda _running: job)
+    store.close()
+    histories = SqliteHistoryStore(tmp_path / "executions.sqlite3")
+    world = World(histories)
+    world.engine.register("onboarding", {"StartAt": "A", "States": {"A": {"Type": "Succeed"}}})
+    world.engine.start_execution("onboarding", name=record.execution, input={"job": lost})
+    world.engine.run_until_idle()
+    histories.close()
+    told = chronicle(tmp_path, record)
+    assert words(told, "ledger") == [
+        "asked for, and queued",
+        "has its place in a batch",
+        "attempt 2 begins, and is queued",
+        f"its training job was created: {JOB}",
+    ]
+    assert words(told, "training job")[0] == f"its training job was created: {lost}"
 
 
 def test_a_job_that_lost_its_instances_is_told_with_why_it_begins_again(tmp_path: Path) -> None:
