@@ -44,10 +44,14 @@ class Life:
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """One SQLite file: `problem` is why it, or a part of it, does not read."""
+    """One SQLite file: `problem` is why it, or a part of it, does not read.
+
+    `bare` means that the file, its tables or their first row are not there.
+    """
 
     name: str
     problem: str | None = None
+    bare: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,3 +339,21 @@ class Evidence:
     endpoint: EndpointSeen | None = None
     unreadable: Sequence[Unreadable] = ()
     torn_lines: int = 0
+
+    @property
+    def being_made(self) -> bool:
+        """Whether the home's first start did not come to its end: nobody ever worked there.
+
+        Some stores are bare, and what is there holds nothing that another one could miss.
+        """
+        if not any(store.bare for store in self.stores):
+            return False
+        ledger, training, bucket = self.ledger, self.training, self.bucket
+        return not (
+            (ledger and (ledger.requests or ledger.models or ledger.outbox or ledger.batches))
+            or self.executions
+            or (training and training.jobs)
+            or (bucket and any(bucket.counts.values()))
+            or self.deliveries
+            or self.unreadable
+        )

@@ -10,6 +10,7 @@ from infra.doctor.evidence import Evidence
 from infra.doctor.findings import Finding, Invariant, Report, Verdict
 from infra.doctor.table import CHECKS, Check
 
+BEING_MADE = "the home is being made; the next `atelier up` finishes it"
 NOT_RUNNING = "no platform runs, and only a running one can tell"
 
 
@@ -65,4 +66,6 @@ def _why_not(check: Check, evidence: Evidence) -> str:
     missing = [need for need in check.needs if getattr(evidence, need) is None]
     if check.alive and not evidence.life.running:
         return NOT_RUNNING
+    if missing and evidence.being_made:
+        return BEING_MADE
     return f"{' and '.join(missing)} could not be read" if missing else ""

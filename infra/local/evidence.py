@@ -106,14 +106,19 @@ class _Files:
 
         def look(connection: sqlite3.Connection) -> tuple[str | None, T]:
             flaw = flaw_of(connection, size_bytes=path.stat().st_size)
+            if not connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
+                raise RowMissing("it has no tables")
             return flaw, take(connection, self.rows)
 
         try:
             flaw, taken = read_only(path, look)
         except FileNotFoundError:
-            self.stores.append(Store(name, "it is not there"))
+            self.stores.append(Store(name, "it is not there", bare=True))
             return None
-        except (sqlite3.Error, RowMissing) as problem:
+        except RowMissing as problem:
+            self.stores.append(Store(name, f"it does not read: {problem}", bare=True))
+            return None
+        except sqlite3.Error as problem:
             self.stores.append(Store(name, f"it does not read: {problem}"))
             return None
         self.stores.append(Store(name, flaw))

@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 
 class RowMissing(Exception):
-    """A file lacks the one row without which it says nothing."""
+    """A file lacks its tables, or the one row without which it says nothing."""
 
 
 @dataclass(slots=True)

@@ -294,6 +294,10 @@ def _batch(seen: Evidence, state: BatchState, of: Evidence | None = None) -> Evi
     return with_ledger(of or seen, batches={**seen.ledger.batches, batch.batch: (batch, state)})
 
 
+def _without_jobs(seen: Evidence) -> Evidence:
+    return replace(seen, training=replace(seen.training, jobs={}))
+
+
 def _trains_for_nobody(seen: Evidence) -> Evidence:
     job = job_of(seen, ready(seen))
     return with_job(alive(seen), job, status="InProgress", ended_at=None, held=True)
@@ -459,7 +463,7 @@ BROKEN: Mapping[str, tuple[Break, ...]] = {
     ),
     "every-job-has-its-batch": (
         lambda e: with_ledger(alive(e), batches={}),
-        lambda e: replace(e, training=replace(e.training, jobs={})),
+        lambda e: _without_jobs(standing_at(alive(e), Status.TRAINING)),
     ),
     "requests-train-in-jobs-that-exist": (
         lambda e: standing_at(alive(e), Status.TRAINING),

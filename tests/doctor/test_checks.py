@@ -84,3 +84,8 @@ def test_what_a_platform_left_long_ago_is_young_again_once_it_has_begun_anew(hea
     life = replace(broken.life, began_at=broken.read_at - timedelta(seconds=60))
     assert "somebody-works-on-it" not in found_in(replace(broken, life=life))
     assert "somebody-works-on-it" in found_in(replace(broken, life=life), grace_seconds=59)
+
+
+def test_a_launched_batch_whose_members_have_all_ended_misses_no_job(healthy):
+    lost = replace(alive(healthy), training=replace(healthy.training, jobs={}))
+    assert "every-job-has-its-batch" not in found_in(lost)

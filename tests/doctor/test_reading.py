@@ -235,3 +235,27 @@ def test_a_platform_says_when_its_life_began(home):
     without = collect(home, clock=CLOCK, running=False).life
     assert without.began_at is not None
     assert without.began_at < without.last_sign_at
+
+
+@pytest.mark.parametrize("made", [[], ["training/jobs.sqlite3"]])
+def test_a_home_whose_first_start_was_cut_short_is_being_made(tmp_path, made):
+    """What was never there is not restored from a copy."""
+    for name in ("ledger.sqlite3", *made):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    evidence = collect(tmp_path, clock=CLOCK, running=False)
+    report = examine(evidence, now=CLOCK.now())
+    assert report.findings == ()
+    assert any("is being made" in invariant.why_not for invariant in report.invariants)
+    with platform(tmp_path):
+        pass
+    assert not collect(tmp_path, clock=CLOCK, running=False).being_made
+    assert findings(tmp_path) == ()
+
+
+@pytest.mark.parametrize("name", ["ledger.sqlite3", "executions.sqlite3"])
+def test_a_store_that_lost_its_tables_after_people_came_is_a_finding(home, name):
+    for end in ("", "-wal", "-shm"):
+        (home / f"{name}{end}").unlink(missing_ok=True)
+    (home / name).touch()
+    assert "files-are-sound" in names(home)

@@ -13,8 +13,9 @@ from infra.doctor.moments import moments
 
 def files_are_sound(case: Case) -> Iterator[Trouble]:
     """Every SQLite file passes SQLite's own check of itself."""
-    for store in case.evidence.stores:
-        if store.problem is not None:
+    evidence = case.evidence
+    for store in evidence.stores:
+        if store.problem is not None and not (store.bare and evidence.being_made):
             do = "Stop the platform and restore the home folder from a copy."
             yield Trouble(f"file {store.name}", store.problem, "a sound file", do)
 

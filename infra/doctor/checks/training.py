@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from atelier.contracts import ids, keys
 from atelier.contracts.manifest import host_name
-from atelier.contracts.records import BatchState, JobOutcome
+from atelier.contracts.records import Batch, BatchState, JobOutcome
 from atelier.contracts.status import BOUND_TO_JOB, TERMINAL, Status
 from infra.doctor.case import Case
 from infra.doctor.findings import Trouble
@@ -19,9 +19,10 @@ DIGESTS = 16
 
 
 def every_job_has_its_batch(case: Case) -> Iterator[Trouble]:
-    """Every training job of ours is of a batch, every launched batch has its job.
+    """Every training job of ours is of a batch, a launched batch with a live member has its job.
 
-    Jobs of other names were created by somebody else through the same service.
+    Jobs of other names were created by somebody else through the same service. A batch whose
+    members have all ended, or begun again elsewhere, asks nothing of its job any more.
     """
     for job in case.training.jobs.values():
         named = ids.JOB_PATTERN.fullmatch(job.name)
@@ -33,10 +34,20 @@ def every_job_has_its_batch(case: Case) -> Iterator[Trouble]:
             yield Trouble(f"training job {job.name}", found, "its batch in the ledger", do)
     for batch, state in case.ledger.batches.values():
         job_name = ids.job_name(batch.batch, batch.attempt)
-        if state is BatchState.LAUNCHED and job_name not in case.training.jobs:
+        if state is not BatchState.LAUNCHED or not _has_live_member(batch, case):
+            continue
+        if job_name not in case.training.jobs:
             found = f"launched, and there is no training job {job_name}"
             do = "Cancel its onboardings and start them again."
             yield Trouble(f"batch {batch.batch}", found, "its training job", do)
+
+
+def _has_live_member(batch: Batch, case: Case) -> bool:
+    found = ((case.ledger.requests.get(request), attempt) for request, attempt in batch.members)
+    return any(
+        record is not None and record.attempt == attempt and record.status not in TERMINAL
+        for record, attempt in found
+    )
 
 
 def requests_train_in_jobs_that_exist(case: Case) -> Iterator[Trouble]:
