@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import suppress
 
 from fastapi import APIRouter
@@ -19,6 +20,7 @@ from atelier.contracts.errors import (
     InvalidRequest,
     ModelNotReady,
     NotFound,
+    ObjectMissing,
     ServiceUnavailable,
     Throttled,
     WaitError,
@@ -29,6 +31,7 @@ from atelier.contracts.status import UNFINISHED
 from tasks.lookout import Lookout
 from tasks.ports import Ports
 
+log = logging.getLogger(__name__)
 router = APIRouter(prefix="/v1", tags=["models"], responses=EVERYWHERE, route_class=StrictRoute)
 MAX_RESPONSE_BYTES = 64 * 1024 * 1024
 
@@ -62,7 +65,9 @@ def list_models(ports: Given, who: Who, user_id: str | None = None) -> ModelPage
 @router.post(
     "/models/{model}/images",
     summary="Draw images with a model",
-    responses=responses(Throttled, ModelNotReady, ServiceUnavailable, ContractBroken),
+    responses=responses(
+        Throttled, ModelNotReady, ServiceUnavailable, ContractBroken, ObjectMissing
+    ),
 )
 def draw_images(
     model: str, body: Generate, ports: Given, who: Who, places: DrawingPlaces
@@ -77,7 +82,10 @@ def draw_images(
         raise InvalidRequest(str(problem), where=str(problem).split(" ", 1)[0]) from problem
     target = keys.target_model(record.base, owner, record.model, version.version)
     with place_of(places):
-        answer = ports.endpoint.invoke(target, wish.to_json())
+        try:
+            answer = ports.endpoint.invoke(target, wish.to_json())
+        except NotFound as problem:
+            raise _lost(record, body.user_id, ports, who.tenant) from problem
     try:
         drawn = GenerateResponse.from_json(answer, max_bytes=MAX_RESPONSE_BYTES)
     except DocumentError as problem:
@@ -100,6 +108,23 @@ def draw_images(
         width=drawn.width,
         height=drawn.height,
         seconds=drawn.seconds,
+    )
+
+
+def _lost(record: ModelRecord, user_id: str, ports: Ports, tenant: str) -> ObjectMissing:
+    """Return what it means that the endpoint does not know a version that the ledger calls current.
+
+    Raises:
+        NotFound: it does no longer; the model was erased meanwhile.
+    """
+    _model(record.owner, record.model, user_id, ports, tenant)
+    version = record.current_version
+    log.error("artifact %s is not there, and its version is current", version.artifact)
+    return ObjectMissing(
+        f"the weights of model {record.model} {version.version} are lost: the platform published "
+        "them and no longer finds them",
+        do="Tell whoever runs the platform: `atelier doctor` names the file to put back. Or "
+        "onboard the person once more.",
     )
 
 

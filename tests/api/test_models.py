@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 from app.api.application import create_app
 from app.api.limits import MAX_DRAWINGS
 from atelier.contracts import ids
-from atelier.contracts.errors import ServiceUnavailable
+from atelier.contracts.errors import NotFound, ServiceUnavailable
 from atelier.contracts.generation import GeneratedImage, GenerateResponse, ImageFormat
 from atelier.contracts.records import ModelRecord, ModelVersion, Notification
 from atelier.contracts.status import Stamp, Status
@@ -239,3 +239,19 @@ def test_the_onboarding_that_made_a_model_is_found_again(
 ) -> None:
     again = start(client, uploaded(client, ports, "42", *PHOTOS))
     assert (again.status_code, again.json()["id"]) == (200, published)
+
+
+def test_weights_that_the_platform_lost_are_its_own_defect_and_not_the_caller_s(
+    client: TestClient,
+    published: str,
+    endpoint: ScriptedEndpoint,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    owner = ids.owner_of("default", "42")
+    gone = NotFound(f"there is no model tiny/{owner}/me/v1.tar.gz", kind="model", name="me")
+    endpoint.refusals = [gone]
+    drawn = client.post("/v1/models/me/images", json={"user_id": "42", "prompt": "zorp"})
+    assert (drawn.status_code, drawn.json()["code"]) == (500, "ObjectMissing")
+    assert "are lost" in drawn.json()["detail"]
+    assert owner not in drawn.text
+    assert f"artifacts/tiny/{owner}/me" in caplog.text
