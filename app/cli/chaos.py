@@ -59,7 +59,7 @@ def chaos(given: Namespace, desk: Desk) -> Exit:
     if not kept:
         shutil.rmtree(folder)
     desk.console.document({**report.to_dict(), "folder": str(folder) if kept else None})
-    desk.console.say("", *_told(report))
+    desk.console.say("", *told_of(report))
     if kept:
         home = quote(str(folder / "home"))
         desk.console.say(
@@ -76,6 +76,27 @@ def chaos(given: Namespace, desk: Desk) -> Exit:
 def ending(report: Report) -> Exit:
     """Return how the command ends: done only if every invariant held."""
     return Exit.DONE if report.holds else Exit.DISAGREES
+
+
+def told_of(report: Report) -> Iterator[str]:
+    """Yield the report in words."""
+    yield f"It took {report.seconds:.0f} s and {_lives(report.lives)} of the platform."
+    yield ""
+    yield from _faults(report)
+    yield ""
+    yield from _outcomes(report)
+    yield from _expected_ends(report)
+    yield ""
+    for name, words in LEFT.items():
+        yield f"{getattr(report, name):>5}  {words}"
+    yield f"{report.drawn:>5}  models drawn with, each for its own owner"
+    yield from (f"  - {finding}" for finding in report.findings)
+    yield ""
+    if report.holds:
+        yield "Every invariant held: nothing was lost, doubled or left behind, and the doctor found"
+        yield f"nothing wrong in {counted(report.invariants, 'invariant')} of what is left."
+    else:
+        yield f"{counted(len(report.findings), 'finding')}: an invariant is broken."
 
 
 def photos_of(program: Program) -> Callable[[str], Sequence[bytes]]:
@@ -127,26 +148,6 @@ def _planned(plan: Plan, folder: Path) -> Iterator[str]:
         "nothing lost and nothing left behind."
     )
     yield f"Seed {plan.seed} is plan {plan.digest} everywhere. It runs in {folder}."
-
-
-def _told(report: Report) -> Iterator[str]:
-    yield f"It took {report.seconds:.0f} s and {_lives(report.lives)} of the platform."
-    yield ""
-    yield from _faults(report)
-    yield ""
-    yield from _outcomes(report)
-    yield from _expected_ends(report)
-    yield ""
-    for name, words in LEFT.items():
-        yield f"{getattr(report, name):>5}  {words}"
-    yield f"{report.drawn:>5}  models drawn with, each for its own owner"
-    yield from (f"  - {finding}" for finding in report.findings)
-    yield ""
-    if report.holds:
-        yield "Every invariant held: nothing was lost, doubled or left behind, and the doctor found"
-        yield f"nothing wrong in {counted(report.invariants, 'invariant')} of what is left."
-    else:
-        yield f"{counted(len(report.findings), 'finding')}: an invariant is broken."
 
 
 def _faults(report: Report) -> Iterator[str]:

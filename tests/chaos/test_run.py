@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from app.cli.chaos import ending
+from app.cli.chaos import ending, told_of
 from app.cli.exits import Exit
 from atelier.contracts.clock import SystemClock
 from infra.chaos.plan import Fault, Kind, Life, Photos, Plan, Program, plan_of
 from infra.chaos.report import Report
 from infra.chaos.run import judge
-from infra.chaos.runner import Ran, Runner
+from infra.chaos.runner import Ran, Runner, ending_words
 
 CLOCK = SystemClock()
 
@@ -65,6 +65,42 @@ def test_every_invariant_holds_after_a_small_run(done):
     assert report.drawn > 0
     assert report.faults["machine-restart"] == 1
     assert ending(report) is Exit.DONE
+
+
+def test_what_was_planned_what_came_to_pass_and_what_people_did_are_told_apart(done):
+    report = done.report()
+    assert report.planned == done.plan.planned()
+    assert all(report.reached[kind] <= report.planned[kind] for kind in report.reached)
+    assert report.reached["machine-restart"] == 1
+    assert report.acts["poisonous-photos"] == report.acts["rejected-photos"] == 1
+    assert not set(report.acts) & set(report.faults)
+    assert sum(report.outcomes.values()) == done.plan.onboardings
+    assert report.invariants > 25
+
+
+@pytest.mark.parametrize(
+    ("end", "exit_code", "at_its_time", "said"),
+    [
+        (Kind.KILL_AFTER, -9, False, "killed as planned (kill-after-call)"),
+        (Kind.KILL_AFTER, -9, True, "killed at its time; kill-after-call was not reached"),
+        (Kind.KILL_AT_INSTANT, -9, True, "killed as planned (kill-at-instant)"),
+        (Kind.STOP, 0, True, "stopped as planned (stop)"),
+        (None, 1, False, "ended with exit code 1, which nobody planned"),
+    ],
+)
+def test_a_lifes_end_is_told_beside_its_plan(end, exit_code, at_its_time, said):
+    life = Life(1, 1, end=Fault(end) if end else None)
+    assert ending_words(life, exit_code, at_its_time=at_its_time) == said
+
+
+def test_the_last_words_name_the_figures_that_must_be_none(done):
+    told = "\n".join(told_of(done.report()))
+    assert "Every invariant held" in told
+    assert "6 of 6 as they had to" in told
+    assert "    0  lost" in told
+    held = replace(done.report(), lost=1, findings=("wish 1 was never answered",))
+    assert "  - wish 1 was never answered" in "\n".join(told_of(held))
+    assert "1 finding: an invariant is broken." in "\n".join(told_of(held))
 
 
 def test_everybody_ended_as_the_plan_expects(done):
