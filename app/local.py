@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import base64
-import fcntl
 import hashlib
 import hmac
 import json
@@ -31,10 +30,10 @@ from app.api.application import create_app
 from app.api.keys import mint
 from app.local_books import add_endpoint_books
 from atelier.contracts import logs
-from atelier.contracts.clock import to_iso
+from atelier.contracts.clock import SystemClock, to_iso
 from atelier.contracts.errors import AtelierError
 from infra.local.chronicle import STARTED, STOPS
-from infra.local.home import refusal, write_whole
+from infra.local.home import refusal, take_lock, write_whole
 from infra.local.platform import LocalPlatform, LocalSettings
 from infra.local.wire import build_wire
 from workflows.engine.engine import StorageError
@@ -44,6 +43,8 @@ log = logging.getLogger(__name__)
 DEFAULT_PORT = 8700
 LOOPBACK = "127.0.0.1"
 UPLOADS_PATH = "/local/uploads"
+LOCK_LOOKS = 5
+LOCK_LOOK_SECONDS = 0.05
 MAX_FORM_BYTES = 24 * 1024 * 1024
 """A photo at its largest, and the form around it."""
 MAX_FIELD_BYTES = 64 * 1024
@@ -153,15 +154,17 @@ def hold(home: Path) -> IO[bytes]:
         OSError: the home cannot be used.
     """
     home.mkdir(parents=True, exist_ok=True)
-    lock = (home / "lock").open("ab")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as problem:
-        lock.close()
+    lock = take_lock(home)
+    for _ in range(LOCK_LOOKS):
+        # Whoever looks whether a platform runs here holds the lock for a moment, too.
+        if lock is None:
+            SystemClock().sleep(LOCK_LOOK_SECONDS)
+            lock = take_lock(home)
+    if lock is None:
         raise SystemExit(
             f"a platform runs in {home} already; `atelier down --home {home}` stops it, "
             "and --home names another folder"
-        ) from problem
+        )
     (home / "platform.json").unlink(missing_ok=True)
     return lock
 
@@ -256,7 +259,12 @@ def api_of(platform: LocalPlatform) -> FastAPI:
 
 def announce(home: Path, **facts: str) -> None:
     """Write platform.json whole: who reads it finds a platform that answers. It holds a key."""
-    document = {"pid": os.getpid(), "version": version("atelier-personal-models"), **facts}
+    document = {
+        "pid": os.getpid(),
+        "home": str(home.resolve()),
+        "version": version("atelier-personal-models"),
+        **facts,
+    }
     write_whole(home / "platform.json", json.dumps(document, indent=2).encode())
 
 

@@ -91,11 +91,11 @@ def down(_given: Namespace, desk: Desk) -> Exit:
     """Stop the platform; what is under way goes on at the next start."""
     local = platforms.running(desk.home, desk.processes)
     under_way = _under_way(local, desk) if local else None
-    told = platforms.stop(desk.home, processes=desk.processes, clock=desk.clock)
-    desk.console.document({"stopped": told is not None, "home": str(desk.home)})
+    stopped = platforms.stop(desk.home, processes=desk.processes, clock=desk.clock)
+    desk.console.document({"stopped": stopped is not None, "home": str(desk.home)})
     desk.console.say(
-        f"Stopped process {told.pid}. {_goes_on(under_way)}"
-        if told
+        f"Stopped process {stopped}. {_goes_on(under_way)}"
+        if stopped
         else f"Nothing to stop: no platform runs in {desk.home}."
     )
     return Exit.DONE

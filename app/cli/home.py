@@ -1,8 +1,8 @@
 """The local platform as a process: where its state lies, whether it runs, start and stop.
 
-`platform.json` in the home folder is written by the platform once it answers, and removed when it
-stops cleanly; one that names a process that is gone is what a platform left that failed or was
-killed, and is taken over.
+Whether a platform runs in a home folder, and as which process, is what the lock there says.
+`platform.json` beside it is written by the platform once it answers, and removed when it stops
+cleanly; without the lock it is what a platform left that failed or was killed, and is taken over.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from typing import Any, Protocol
 from app.cli.exits import CommandFailed, Exit
 from atelier.contracts.clock import Clock
 from atelier.contracts.documents import decode, parse_json
+from infra.local.home import UNKNOWN_PROCESS, lock_holder
 
 MODULE = "app.local"
-FOREGROUND = "--foreground"
 LOOPBACK = "127.0.0.1"
 START_SECONDS = 60.0
 STOP_SECONDS = 40.0
@@ -60,6 +60,10 @@ class Processes(Protocol):
         """Start a process that outlives this one, its output in `log`; return its id."""
         ...
 
+    def holder(self, home: Path) -> int | None:
+        """Return the process that runs a platform in a home, as `infra.local.home.lock_holder`."""
+        ...
+
     def command(self, pid: int) -> str | None:
         """Return a living process's command line, or None when there is none of that id."""
         ...
@@ -89,6 +93,10 @@ class SystemProcesses:
         # It is meant to outlive us; Popen would warn of a child that nobody waited for.
         started.returncode = 0
         return started.pid
+
+    def holder(self, home: Path) -> int | None:
+        """Look at the lock."""
+        return lock_holder(home)
 
     def command(self, pid: int) -> str | None:
         """Ask /proc where there is one, else `ps`."""
@@ -126,16 +134,20 @@ class SystemProcesses:
 
 
 def running(home: Path, processes: Processes) -> Running | None:
-    """Return the platform whose state lies in `home`, or None when none runs."""
+    """Return the platform that runs in `home` and answers, or None when there is none."""
     path = home / "platform.json"
     if home.exists() and not home.is_dir():
         raise CommandFailed(
             Exit.REFUSED, f"{home} is a file; name a folder", do="Name another one with --home."
         )
+    holder = processes.holder(home)
+    if holder is None:
+        return None
     try:
         found = parse_json(path.read_bytes())
         named = {name: found[name] for name in Running.__slots__}
         told = decode(Running, named, "platform.json")
+        here = Path(found.get("home", home)).resolve() == home.resolve()
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as problem:
@@ -143,25 +155,15 @@ def running(home: Path, processes: Processes) -> Running | None:
         raise CommandFailed(
             Exit.BROKEN,
             f"{path} does not read: {said}",
-            do="If no platform runs there, remove it; else stop the one that wrote it.",
+            do=f"Stop process {holder}, which runs there, and remove it.",
         ) from problem
-    command = processes.command(told.pid)
-    return told if command is not None and _runs_in(home, command) else None
+    # A copy of another home's folder may bring that one's platform.json along.
+    return told if here and holder in {told.pid, UNKNOWN_PROCESS} else None
 
 
 def fell(home: Path) -> bool:
     """Tell, where no platform runs, whether the last one there failed or was killed."""
     return (home / "platform.json").exists()
-
-
-def _runs_in(home: Path, command: str) -> bool:
-    """Tell whether a command line is that of a platform in a home.
-
-    A process that got a dead platform's id since is another program, or a platform elsewhere.
-    """
-    if MODULE not in command and FOREGROUND not in command:
-        return False
-    return f"--home {home} " in f"{command} " or "--home /" not in command
 
 
 def refuse_second(home: Path, processes: Processes) -> None:
@@ -227,24 +229,27 @@ def start(home: Path, port: int, *, processes: Processes, clock: Clock) -> Runni
     )
 
 
-def stop(home: Path, *, processes: Processes, clock: Clock) -> Running | None:
-    """Stop the platform and wait until it is gone; None when none ran.
+def stop(home: Path, *, processes: Processes, clock: Clock) -> int | None:
+    """Stop the platform, also one that only starts, and wait until it is gone.
+
+    Returns its process id, or None when none ran.
 
     Raises:
         CommandFailed: it did not end in time.
     """
     told = running(home, processes)
-    if told is None:
+    pid = told.pid if told else processes.holder(home)
+    if not pid:
         return None
-    processes.terminate(told.pid)
+    processes.terminate(pid)
     deadline = clock.monotonic_seconds() + STOP_SECONDS
     while clock.monotonic_seconds() < deadline:
-        if processes.command(told.pid) is None:
-            return told
+        if processes.command(pid) is None:
+            return pid
         clock.sleep(LOOK_SECONDS)
     raise CommandFailed(
         Exit.BROKEN,
-        f"process {told.pid} still runs {STOP_SECONDS:.0f} s after it was asked to stop",
+        f"process {pid} still runs {STOP_SECONDS:.0f} s after it was asked to stop",
         do=f"Look at {home / 'platform.log'}; nothing is lost if it is killed.",
         error="StopFailed",
     )

@@ -7,17 +7,68 @@ leaves what was there before.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import secrets
 from pathlib import Path
+from typing import IO
 
 from atelier.contracts.base_models import BASE_MODELS
 from atelier.contracts.errors import AtelierError, ContractBroken
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SECRET_BYTES = 32
+LOCK = "lock"
+UNKNOWN_PROCESS = 0
+_PROCESS_ID_BYTES = 20
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _FORBIDDEN = frozenset({errno.EACCES, errno.EPERM})
+
+
+def take_lock(home: Path) -> IO[bytes] | None:
+    """Return a file whose lock says that this process runs a platform here, None if one runs.
+
+    The lock goes with the process, however that ends; the file tells the process's id.
+
+    Raises:
+        OSError: the home cannot be used.
+    """
+    lock = (home / LOCK).open("ab")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock.truncate(0)
+        lock.write(b"%d\n" % os.getpid())
+        lock.flush()
+    except BlockingIOError:
+        lock.close()
+        return None
+    except OSError:
+        lock.close()
+        raise
+    return lock
+
+
+def lock_holder(home: Path) -> int | None:
+    """Return the id of the process that runs a platform here, or None when none does.
+
+    Whether the lock is held decides, not what a file says: files are copied and outlive processes.
+    UNKNOWN_PROCESS: one runs and did not say which it is. Nothing is made or written.
+
+    Raises:
+        OSError: the lock is there and cannot be looked at.
+    """
+    try:
+        lock = os.open(home / LOCK, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        told = os.read(lock, _PROCESS_ID_BYTES).strip()
+        return int(told) if told.isdigit() else UNKNOWN_PROCESS
+    finally:
+        os.close(lock)
+    return None
 
 
 def write_whole(path: Path, body: bytes) -> None:

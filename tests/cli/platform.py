@@ -242,12 +242,17 @@ class FakeProcesses:
         pid = 4000 + len(self.started)
         self.commands[pid] = " ".join(command)
         home = Path(command[command.index("--home") + 1])
+        (home / "platform.json").unlink(missing_ok=True)
         self.starting = self._starts(pid, home, log)
         return pid
 
     def _starts(self, pid: int, home: Path, log: Path) -> Iterator[None]:
         write_platform(home, pid=pid)
         yield
+
+    def holder(self, _home: Path) -> int | None:
+        platforms = (pid for pid, words in self.commands.items() if "app.local" in words)
+        return next(platforms, None)
 
     def command(self, pid: int) -> str | None:
         next(self.starting, None)
@@ -262,7 +267,7 @@ class FakeProcesses:
             self.commands.pop(pid, None)
 
 
-def write_platform(home: Path, **changes: Any) -> None:
+def write_platform(home: Path, /, **changes: Any) -> None:
     """Write a platform.json."""
     home.mkdir(parents=True, exist_ok=True)
     facts = {

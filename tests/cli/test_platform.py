@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import shutil
 import socket
+import threading
 
 import httpx
 import pytest
@@ -11,6 +15,7 @@ import pytest
 from app.api.keys import verify
 from app.cli.exits import Exit
 from app.cli.home import SystemProcesses
+from app.local import hold
 from tests.cli.platform import (
     ALL,
     KEY,
@@ -75,36 +80,65 @@ def test_a_port_is_free_until_somebody_listens():
     assert SystemProcesses().port_is_free(0)
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        "python -m app.local --home {home} --port 0",
-        "python -m app.local",
-        "python atelier up --foreground --home {home}",
-        "python atelier up --port 0 --foreground",
-    ],
-)
-def test_a_platform_is_found_however_it_was_started(fresh, command):
-    write_platform(fresh.home, pid=99)
-    fresh.processes.commands[99] = command.format(home=fresh.home)
-    assert fresh("up", "--json") == Exit.DONE
-    assert fresh.processes.started == []
+@pytest.fixture
+def locked(tmp_path) -> Shell:
+    """Return a shell in a home that this very process holds, found as real ones are."""
+    home = tmp_path / "home"
+    with hold(home):
+        write_platform(home, pid=os.getpid(), home=str(home))
+        yield Shell(home, processes=Looking())
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        "python -m app.local --home /elsewhere --port 0",
-        "python -m app.local --home {home}-too --port 0",
-        "python atelier up --foreground --home /elsewhere",
-        "vim notes",
-    ],
-)
-def test_a_process_that_got_a_dead_platforms_id_is_not_taken_for_it(fresh, command):
-    write_platform(fresh.home, pid=99)
-    fresh.processes.commands[99] = command.format(home=fresh.home)
-    assert fresh("up") == Exit.DONE
-    assert len(fresh.processes.started) == 1
+class Looking(FakeProcesses):
+    """Processes that are only written down, and locks that are real."""
+
+    def holder(self, home):
+        return SystemProcesses().holder(home)
+
+
+def test_a_platform_is_found_by_its_lock_however_it_was_started(locked):
+    assert locked("up", "--json") == Exit.DONE
+    assert locked.documents()[0]["pid"] == os.getpid()
+    assert locked.processes.started == []
+
+
+def test_a_platform_is_found_and_stopped_through_a_link_to_its_home(locked, tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to(locked.home)
+    assert locked("down", "--home", str(link)) == Exit.DONE
+    assert locked.processes.terminated == [os.getpid()]
+
+
+def test_in_a_copy_of_a_home_no_platform_runs_and_down_leaves_the_other_one_alone(locked, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(locked.home, copy)
+    assert locked("models", "--home", str(copy)) == Exit.UNREACHABLE
+    assert locked("down", "--home", str(copy)) == Exit.DONE
+    assert "Nothing to stop" in locked.out
+    assert locked.processes.terminated == []
+
+
+def test_where_a_platform_runs_another_home_s_platform_json_is_not_taken_for_its_own(locked):
+    write_platform(locked.home, pid=os.getpid(), home="/elsewhere")
+    assert locked("models") == Exit.UNREACHABLE
+
+
+def test_a_platform_that_only_starts_is_stopped_too(locked):
+    (locked.home / "platform.json").unlink()
+    assert locked("down") == Exit.DONE
+    assert locked.processes.terminated == [os.getpid()]
+
+
+def test_to_look_whether_a_platform_runs_leaves_nothing_behind(tmp_path):
+    assert SystemProcesses().holder(tmp_path) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_whoever_looks_at_the_lock_for_a_moment_keeps_no_platform_from_starting(tmp_path):
+    with (tmp_path / "lock").open("wb") as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        threading.Timer(0.05, fcntl.flock, (looking, fcntl.LOCK_UN)).start()
+        hold(tmp_path).close()
 
 
 def test_up_takes_over_what_a_crash_left(fresh):
@@ -228,11 +262,16 @@ def test_another_platform_needs_a_key(fresh):
     assert "--key or ATELIER_KEY" in fresh.err
 
 
-def test_a_torn_platform_json_is_told_of(fresh):
+def test_a_torn_platform_json_is_told_of(shell):
+    (shell.home / "platform.json").write_text("{", encoding="utf-8")
+    assert shell("models") == Exit.BROKEN
+    assert "platform.json does not read" in shell.err
+
+
+def test_a_torn_platform_json_that_a_crash_left_is_taken_over(fresh):
     fresh.home.mkdir()
     (fresh.home / "platform.json").write_text("{", encoding="utf-8")
-    assert fresh("models") == Exit.BROKEN
-    assert "platform.json does not read" in fresh.err
+    assert fresh("up") == Exit.DONE
 
 
 def test_a_key_is_minted_that_the_platform_knows(shell):
