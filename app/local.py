@@ -33,7 +33,7 @@ from atelier.contracts import logs
 from atelier.contracts.clock import SystemClock, to_iso
 from atelier.contracts.errors import AtelierError
 from infra.local.chronicle import STARTED, STOPS
-from infra.local.home import refusal, take_lock, write_whole
+from infra.local.home import open_home, refusal, take_lock, write_whole
 from infra.local.platform import LocalPlatform, LocalSettings
 from infra.local.wire import build_wire
 from workflows.engine.engine import StorageError
@@ -153,7 +153,7 @@ def hold(home: Path) -> IO[bytes]:
         SystemExit: another platform runs there.
         OSError: the home cannot be used.
     """
-    home.mkdir(parents=True, exist_ok=True)
+    open_home(home)
     lock = take_lock(home)
     for _ in range(LOCK_LOOKS):
         # Whoever looks whether a platform runs here holds the lock for a moment, too.
@@ -182,6 +182,9 @@ def main(
     parser.add_argument("--home", type=Path, default=Path(".atelier"), help="folder of all state")
     parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="port of the API; 0: any")
     given = parser.parse_args(arguments)
+    # Photos, adapters and what notifications say are people's: nobody else on this machine may
+    # read what this process or a child of it writes.
+    os.umask(0o077)
     try:
         return run(given.home, given.port, build=build)
     except (AtelierError, StorageError, OSError) as problem:

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from app.cli.exits import CommandFailed, Exit
 from atelier.contracts.clock import Clock
 from atelier.contracts.documents import decode, parse_json
-from infra.local.home import UNKNOWN_PROCESS, lock_holder
+from infra.local.home import UNKNOWN_PROCESS, lock_holder, open_home
 
 MODULE = "app.local"
 LOOPBACK = "127.0.0.1"
@@ -204,7 +204,8 @@ def start(home: Path, port: int, *, processes: Processes, clock: Clock) -> Runni
     Raises:
         CommandFailed: it ended, or stayed silent, instead of starting.
     """
-    (home / "logs").mkdir(parents=True, exist_ok=True)
+    open_home(home)
+    (home / "logs").mkdir(exist_ok=True, mode=0o700)
     log = home / "logs" / "start.log"
     command = [sys.executable, "-m", MODULE, "--home", str(home), "--port", str(port)]
     pid = processes.start(command, log)

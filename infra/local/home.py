@@ -25,6 +25,19 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _FORBIDDEN = frozenset({errno.EACCES, errno.EPERM})
 
 
+def open_home(home: Path) -> None:
+    """Make a home folder, or take one that was made before, for its owner alone.
+
+    A folder that holds other things than a platform's keeps its rights: it is not ours alone.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if (home / LOCK).exists() and home.stat().st_uid == os.geteuid():
+        home.chmod(0o700)
+
+
 def take_lock(home: Path) -> IO[bytes] | None:
     """Return a file whose lock says that this process runs a platform here, None if one runs.
 

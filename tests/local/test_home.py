@@ -139,12 +139,45 @@ sys.exit(main(["--home", sys.argv[1], "--port", "0"], build=Failing))
 """
 
 
+WRITING = """
+import os, signal, subprocess, sys
+from app.local import main
+from infra.local.platform import LocalPlatform
+
+class Writing(LocalPlatform):
+    def start(self):
+        super().start()
+        subprocess.run(["touch", str(self.settings.home / "of a child")], check=True)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+sys.exit(main(["--home", sys.argv[1], "--port", "0"], build=Writing))
+"""
+
+
 def test_a_platform_that_cannot_go_on_ends_and_leaves_word_that_nobody_stopped_it(tmp_path):
     command = [sys.executable, "-c", FAILING, str(tmp_path)]
     ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert ended.returncode == 1
     assert "Start it again: it goes on, or says what has to be done first" in ended.stderr
     assert (tmp_path / "platform.json").exists()
+
+
+def test_what_a_platform_and_its_children_write_is_readable_by_its_owner_alone(tmp_path):
+    home = tmp_path / "home"
+    home.mkdir(mode=0o755)
+    (home / "lock").touch()
+    command = [sys.executable, "-c", WRITING, str(home)]
+    subprocess.run(command, cwd=REPOSITORY, capture_output=True, check=True)
+    written = [home, *(found for found in home.rglob("*") if not found.is_symlink())]
+    assert {"platform.log", "of a child"} <= {found.name for found in written}
+    fresh = [found for found in written if found.name != "lock"]
+    assert [str(found) for found in fresh if found.stat().st_mode & 0o077] == []
+
+
+def test_a_folder_of_other_things_keeps_its_rights(tmp_path):
+    tmp_path.chmod(0o755)
+    hold(tmp_path).close()
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
 
 
 def test_of_two_simultaneous_starts_one_holds_the_home_and_the_other_is_refused(tmp_path):
