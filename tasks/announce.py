@@ -71,8 +71,13 @@ def _own_ids(request: object, *, ports: Ports) -> list[str]:
 
 
 def _deliver(row: Notification, *, ports: Ports) -> None:
-    ports.notifications.deliver(row)
-    ports.ledger.mark_delivered(row.id, at=ports.clock.now())
+    """Deliver a notification unless somebody else just did: a turn for each, read again in it."""
+    with ports.deliveries.of(row.id):
+        found = ports.ledger.notification(row.id)
+        if found is None or found[1] is not None:
+            return
+        ports.notifications.deliver(row)
+        ports.ledger.mark_delivered(row.id, at=ports.clock.now())
 
 
 def _delivered(row: Notification, *, ports: Ports) -> bool:

@@ -25,6 +25,7 @@ from atelier.contracts.records import (
     RequestRecord,
 )
 from atelier.contracts.status import Stamp, Status, Verdict
+from tasks.turns import Turns
 
 DECODES_AT_ONCE = 2
 
@@ -519,7 +520,8 @@ class Ports:
     """Everything a task is given: one value per platform, bound in its composition root.
 
     `decoding` holds how many photos this process decodes at once: one of them takes up to a quarter
-    of a gigabyte, and people send fifty.
+    of a gigabyte, and people send fifty. `deliveries` has a turn for each notification, so that
+    those who announce one at the same moment deliver it once.
     """
 
     ledger: Ledger
@@ -531,3 +533,4 @@ class Ports:
     clock: Clock
     settings: TaskSettings
     decoding: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(DECODES_AT_ONCE))
+    deliveries: Turns = field(default_factory=Turns)
