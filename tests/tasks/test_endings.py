@@ -232,6 +232,9 @@ def test_a_dead_receiver_starves_nobody_and_is_asked_once_a_sweep(world):
             first = rows.index(after) + 1 if after else 0
             return rows[first : first + limit]
 
+        def notification(self, name: str) -> tuple[Notification, datetime | None] | None:
+            return next(((row, None) for row in rows if row.id == name), None)
+
         def mark_delivered(self, notification: str, *, at: datetime) -> None:
             """Nothing to note: the rows stand still."""
 
