@@ -52,6 +52,8 @@ def past(record: RequestRecord, progress: Progress | None) -> tuple[str, ...]:
     lines = []
     if parts := lasted(record, progress):
         lines.append("so far: " + ", ".join(f"{name} {span(took)}" for name, took in parts))
+    if record.retried_at is not None:
+        lines.append(f"retried by a person at {record.retried_at:%Y-%m-%d %H:%M:%S} UTC")
     if record.attempt > 1:
         were = "was" if record.interruptions == 1 else "were"
         lines.append(

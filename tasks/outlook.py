@@ -256,11 +256,27 @@ def _silent(seen: Seen) -> str:
         step, steps = seen.progress.step, seen.progress.steps
         heard = f"last spoke at step {step} of {steps}, {span(seen.silent_seconds)} ago"
     then = "it may be starting again after an interruption; if its job ends, another attempt begins"
-    if record.job_outcome:
-        then = f"its job {record.job_outcome.value}, and the next look begins another attempt"
     return (
         f"The host of training job {record.job} {heard}: {then}; until then nobody can say when it "
         "will be ready"
+    )
+
+
+def _is_lost(seen: Seen) -> bool:
+    record, progress = seen.record, seen.progress
+    if record.status not in {Status.LAUNCHING, Status.TRAINING} or record.job is None:
+        return False
+    is_done = progress is not None and progress.state is TrainingState.DONE
+    return record.job_outcome is not None and not is_done
+
+
+def _lost(seen: Seen) -> str:
+    record, look = seen.record, seen.record.look_at
+    assert record.job_outcome is not None  # noqa: S101 - `_is_lost` holds
+    when = f" at {seen.clock(look)}" if look and look > seen.now else ""
+    return (
+        f"Its training job {record.job} {record.job_outcome.value} before it was done, and the "
+        f"next look{when} begins another attempt or says why not"
     )
 
 
@@ -369,6 +385,7 @@ SITUATIONS: dict[str, Situation] = {
     "queued": (_stands(Status.QUEUED), _queued),
     "claimed": (_stands(Status.CLAIMED), _behind_held),
     "done": (_host(TrainingState.DONE), _found),
+    "lost": (_is_lost, _lost),
     "sampling": (_host(TrainingState.SAMPLING), _sampling),
     "silent": (_is_silent, _silent),
     "training": (_trains, _training),
@@ -378,7 +395,7 @@ SITUATIONS: dict[str, Situation] = {
 """Situation → when it holds, and what it is said to be. The first that holds speaks."""
 CALLERS_OWN = frozenset(leaf.name() for leaf in descendants(CallerError))
 """Errors that come again when the same is asked again."""
-STANDING = frozenset({"failed in place", "overdue", "silent"})
+STANDING = frozenset({"failed in place", "overdue", "lost", "silent"})
 """Situations in which nothing goes on, so that no end can be told."""
 
 

@@ -27,16 +27,21 @@ BASE_MODELS_FOLDER: Final = "base-models"
 def photos(given: Namespace, desk: Desk) -> Exit:
     """Look at a folder of photos and say of each whether a platform would use it."""
     paths = _paths(given.folder)
+    unknown = _check_base(given.base or DEFAULT_BASE, desk)
     report = report_on(paths, base=given.base, chosen=given.preset)
     desk.console.document(_document(report))
     desk.console.say(*_lines(report, desk.console))
+    desk.console.say(*unknown)
     read_captions(given.folder, paths)
-    _check_base(given.base or DEFAULT_BASE, desk)
     return Exit.DONE if report.makes_a_model else Exit.REFUSED
 
 
-def _check_base(base: str, desk: Desk) -> None:
-    """Refuse a base model that the home's platform lacks; without one, say that nobody looked."""
+def _check_base(base: str, desk: Desk) -> list[str]:
+    """Refuse a base model that the home's platform lacks; without one, say that nobody looked.
+
+    Raises:
+        CommandFailed: the platform of this home has no such base model.
+    """
     laid_out = desk.home / BASE_MODELS_FOLDER
     if laid_out.is_dir():
         has = [path.name for path in sorted(laid_out.iterdir()) if path.is_dir()]
@@ -50,9 +55,8 @@ def _check_base(base: str, desk: Desk) -> None:
                 error=missing.name(),
             ) from missing
     elif base != DEFAULT_BASE:
-        desk.console.say(
-            f"Not looked at: whether the platform that you will use has base model {base}."
-        )
+        return [f"Not looked at: whether the platform that you will use has base model {base}."]
+    return []
 
 
 def _document(report: SetReport) -> dict[str, Any]:

@@ -152,9 +152,12 @@ def changes(
     # What a host does lies between the statuses before and after training.
     early = [entry for entry in entered if entry["status"] in WAY[: WAY.index(Status.TRAINING) + 1]]
     here = f"{_since_start(after, now)}  {'':<{NAME_WIDTH}}"
-    if again:
-        # The timeline is the present attempt's.
-        lines.append(f"{here}attempt {after['attempt']} begins")
+    if before is not None and again:
+        # The timeline is the present attempt's; a person's retry has an execution of its own.
+        lost = before["execution"] == after["execution"]
+        why = "its training was lost" if lost else "somebody retried it"
+        at = _since_start(after, from_iso(after["timeline"][0]["at"]))
+        lines.append(f"{at}  {'':<{NAME_WIDTH}}{why}: attempt {after['attempt']} begins")
     lines += [_entry(after, entry) for entry in early]
     if (waiting := after["waiting_for"]) and (before is None or before["waiting_for"] != waiting):
         lines.append(f"{here}{waiting}")

@@ -141,7 +141,7 @@ def test_another_attempt_is_told_with_its_states_anew():
     after = {**onboarding(("queued", 9), ("claimed", 9.5)), "attempt": 2}
     told = changes(before, after, now=from_iso(START) + timedelta(seconds=10))
     assert [" ".join(line.split()[2:4]) for line in told] == [
-        "attempt 2",
+        "its training",
         "queued waits",
         "claimed has",
     ]

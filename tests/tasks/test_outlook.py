@@ -220,10 +220,12 @@ def test_a_silent_job_is_told_as_silent_and_nothing_is_promised() -> None:
     assert told.expected_end_at is None
 
 
-def test_a_silent_job_whose_end_is_known_says_so() -> None:
+def test_a_job_that_ended_before_it_was_done_is_told_at_once() -> None:
     record = replace(TRAINING, job_outcome=JobOutcome.FAILED)
-    said = of(record, HALF, seconds=200).sentence
-    assert "its job failed, and the next look begins another attempt" in said
+    told = of(record, HALF, seconds=13)
+    said = told.sentence
+    assert (told.phase, told.expected_end_at) == ("lost", None)
+    assert "failed before it was done, and the next look begins another attempt" in said
 
 
 @pytest.mark.parametrize(
