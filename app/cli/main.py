@@ -16,6 +16,7 @@ from app.cli.exits import CommandFailed, Exit
 from app.cli.hints import hint
 from app.cli.home import Processes, Running, SystemProcesses, fell, running
 from atelier.contracts.clock import Clock, SystemClock
+from atelier.contracts.errors import AtelierError, CallerError, NotFound, WaitError
 
 if TYPE_CHECKING:
     import httpx
@@ -101,6 +102,10 @@ def run(
         failed.do = hint(given.command, failed.error, failed.do)
         console.failure(failed)
         return int(failed.exit)
+    except AtelierError as problem:
+        refused = _told(problem)
+        console.failure(refused)
+        return int(refused.exit)
     except OSError as problem:
         if isinstance(problem, BrokenPipeError):
             # Whoever read our output has gone, as `head` does; nobody is left to be told.
@@ -116,6 +121,20 @@ def run(
         console.release()
         err.write("\nInterrupted. What was started goes on; `atelier status` shows it.\n")
         return int(Exit.INTERRUPTED)
+
+
+def _told(problem: AtelierError) -> CommandFailed:
+    """Return what a store of this machine refuses, as a command says it."""
+    exit_code, do = Exit.BROKEN, problem.do
+    if isinstance(problem, CallerError):
+        exit_code = Exit.NOT_FOUND if isinstance(problem, NotFound) else Exit.REFUSED
+    elif isinstance(problem, WaitError):
+        exit_code = Exit.BUSY
+        if do == WaitError.do:  # Of tasks it is true; nobody repeats a command.
+            do = "See that the disk has room and that you may read what is named; try again."
+    return CommandFailed(
+        exit_code, problem.message, do=do, error=problem.name(), facts=problem.facts
+    )
 
 
 def _cannot_use(problem: OSError) -> CommandFailed:

@@ -13,22 +13,29 @@ from app.cli.exits import CommandFailed, Exit
 from app.cli.home import fell
 from atelier.contracts import ids
 from atelier.contracts.clock import SystemClock
+from atelier.contracts.documents import DocumentError
 from atelier.contracts.errors import NotFound
 from atelier.contracts.progress import Progress
 from atelier.contracts.records import RequestRecord
 from atelier.contracts.request import DEFAULT_TENANT
-from atelier.contracts.status import TERMINAL
+from atelier.contracts.status import TERMINAL, Status
 from infra.local.ledger import SqliteLedger
 from infra.local.objects import FileObjects
 from infra.local.upload_forms import hmac_signer
 from tasks.attempts import read_progress
 from tasks.background import past
 from tasks.durations import Durations
+from tasks.endings import due
 from tasks.forecast import Ahead
 from tasks.outlook import Outlook, outlook
 from tasks.ports import TaskSettings
+from tasks.wording import moment
 
 _PAGE = 1000
+
+
+MADE = frozenset({Status.TRAINED, Status.PUBLISHING})
+"""What is trained waits for its publication however late it is."""
 
 
 class Stopped(AbstractContextManager["Stopped"]):
@@ -38,10 +45,14 @@ class Stopped(AbstractContextManager["Stopped"]):
         """Open the ledger that lies in `home`."""
         self.home = home
         clock = SystemClock()
-        self.ledger = SqliteLedger(home / "ledger.sqlite3", clock=clock)
+        self.ledger = SqliteLedger(home / "ledger.sqlite3", clock=clock, reading=True)
         # Nothing is uploaded here: no form is ever signed.
         self.objects = FileObjects(
-            home / "objects", clock=clock, sign=hmac_signer(bytes(32)), upload_url=""
+            home / "objects",
+            clock=clock,
+            sign=hmac_signer(bytes(32)),
+            upload_url="",
+            reading=True,
         )
 
     def __enter__(self) -> Self:
@@ -54,8 +65,15 @@ class Stopped(AbstractContextManager["Stopped"]):
         value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close the ledger."""
+        """Close the ledger; a row that does not read is told as everything that is damaged."""
         self.ledger.close()
+        if isinstance(value, DocumentError):
+            raise CommandFailed(
+                Exit.BROKEN,
+                f"what lies in {self.home} does not read: {value}",
+                do="`atelier doctor` says what is damaged there.",
+                error="ContractBroken",
+            ) from value
 
     def find(self, onboarding: str) -> RequestRecord:
         """Return an onboarding of the folder's own tenant, by its id or enough of its start.
@@ -98,8 +116,8 @@ class Stopped(AbstractContextManager["Stopped"]):
         given, progress = record.given, self.progress(record)
         if not self.ended(record):
             return Outlook(
-                f"{self._why_stopped()}: the onboarding was {record.status.value}, and goes on "
-                "from there at `atelier up`.",
+                f"{self._why_stopped()}: the onboarding was {record.status.value}, and "
+                f"{_goes_on(record, now=now)}.",
                 "stopped",
                 faster=("atelier up",),
                 details=past(record, progress),
@@ -141,3 +159,16 @@ class Stopped(AbstractContextManager["Stopped"]):
 def open_stopped(home: Path) -> Stopped | None:
     """Return the state that lies in `home`, or None where no platform ever ran."""
     return Stopped(home) if (home / "ledger.sqlite3").exists() else None
+
+
+def _goes_on(record: RequestRecord, *, now: datetime) -> str:
+    """Return what the next start makes of an onboarding; what is trained is never late."""
+    if record.status in MADE:
+        return "goes on from there at `atelier up`"
+    deadline = moment(due(record), now=now)
+    if now >= due(record):
+        return f"ends as failed at `atelier up`, because its deadline passed at {deadline}"
+    return (
+        f"goes on from there at `atelier up`, before its deadline, {deadline}, which passes also "
+        "while no platform runs"
+    )

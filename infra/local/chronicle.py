@@ -18,14 +18,15 @@ from typing import Any
 
 from atelier.contracts import ids, keys
 from atelier.contracts.clock import from_iso
-from atelier.contracts.errors import NotFound
+from atelier.contracts.errors import NotFound, ServiceUnavailable
 from atelier.contracts.records import RequestRecord
 from atelier.contracts.status import TERMINAL, Status
 from infra.local import ledger_rows
 from infra.local.job_record import AGAIN, JobRecord, Secondary
 from infra.local.job_store import JobStore
 from infra.local.sqlite import Database
-from workflows.engine.engine import HistoryEvent, SqliteHistoryStore
+from infra.local.sqlite_reading import reading_connection
+from workflows.engine.engine import HistoryEvent, SqliteHistoryStore, StorageError
 
 _ARN = "arn:aws:states:local:000000000000:execution:onboarding:{}"
 _JOB = re.compile(ids.JOB_PATTERN.pattern)
@@ -139,7 +140,9 @@ def _histories(home: Path, names: Iterable[str]) -> Iterator[tuple[str, list[His
     """Yield executions' names with their whole histories; none of one that never began."""
     if not (home / "executions.sqlite3").exists():
         return
-    store = SqliteHistoryStore(home / "executions.sqlite3")
+    store = SqliteHistoryStore(
+        home / "executions.sqlite3", connect=reading_connection, reading=True
+    )
     try:
         for name in names:
             events: list[HistoryEvent] = []
@@ -151,6 +154,8 @@ def _histories(home: Path, names: Iterable[str]) -> Iterator[tuple[str, list[His
                 )
                 events += page
             yield name, events
+    except StorageError as problem:
+        raise ServiceUnavailable(str(problem)) from problem
     finally:
         store.close()
 
@@ -200,7 +205,7 @@ def _of_attempts_before(home: Path, record: RequestRecord, jobs: Sequence[str]) 
     path, lost = home / "ledger.sqlite3", [job for job in jobs if job != record.job]
     if not lost or not path.exists():
         return
-    database = Database(path, schema=ledger_rows.SCHEMA)
+    database = Database(path, schema=ledger_rows.SCHEMA, reading=True)
     try:
         with database.read() as connection:
             for job in lost:
@@ -217,7 +222,7 @@ def _of_jobs(home: Path, jobs: Sequence[str], *, current: str | None) -> Iterato
     path = home / "training" / "jobs.sqlite3"
     if not jobs or not path.exists():
         return
-    store = JobStore(path, event_of=lambda _record, _id: {})
+    store = JobStore(path, event_of=lambda _record, _id: {}, reading=True)
     try:
         for name in jobs:
             try:

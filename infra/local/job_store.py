@@ -58,10 +58,10 @@ class JobFilter:
 class JobStore:
     """The one truth about training jobs. Safe to use from several threads."""
 
-    def __init__(self, path: Path, *, event_of: EventOf) -> None:
-        """Open or create the file."""
+    def __init__(self, path: Path, *, event_of: EventOf, reading: bool = False) -> None:
+        """Open or create the file; with `reading` nothing is created or ever written."""
         self._event_of = event_of
-        self._database = Database(path, schema=_SCHEMA)
+        self._database = Database(path, schema=_SCHEMA, reading=reading)
 
     def close(self) -> None:
         """Close the file; the next use opens it again."""

@@ -44,14 +44,19 @@ class SqliteLedger:
     """
 
     def __init__(
-        self, path: Path, *, clock: Clock, queue_listener: Callable[[], None] | None = None
+        self,
+        path: Path,
+        *,
+        clock: Clock,
+        queue_listener: Callable[[], None] | None = None,
+        reading: bool = False,
     ) -> None:
-        """Open the ledger, or create it.
+        """Open the ledger, or create it; with `reading` nothing is created or ever written.
 
         Raises:
             ContractBroken, ServiceUnavailable, LedgerContention: as `infra.local.sqlite` says.
         """
-        self._database = Database(path, schema=ledger_rows.SCHEMA)
+        self._database = Database(path, schema=ledger_rows.SCHEMA, reading=reading)
         self._clock = clock
         self.queue_listener = queue_listener
 

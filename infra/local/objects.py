@@ -56,6 +56,7 @@ class FileObjects:
         sign: Sign,
         upload_url: str,
         on_put: Callable[[str], None] = lambda _key: None,
+        reading: bool = False,
     ) -> None:
         """Open the bucket, create it if need be, and clear what crashed writers left.
 
@@ -65,6 +66,7 @@ class FileObjects:
             sign: signs upload forms (`infra.local.upload_forms.hmac_signer`).
             upload_url: where upload forms are sent; the platform's API calls `accept_upload`.
             on_put: told the key of each object that was written.
+            reading: objects are only read: nothing is created or cleared.
 
         Raises:
             ServiceUnavailable: the folder cannot be used.
@@ -77,6 +79,8 @@ class FileObjects:
         self._numbers = itertools.count()
         self._etags: dict[str, tuple[tuple[int, ...], str]] = {}
         self._etags_lock = threading.Lock()
+        if reading:
+            return
         with _disk(str(root)):
             root.mkdir(parents=True, exist_ok=True, mode=0o700)
             with self._folder([WRITING], create=True) as writing:

@@ -21,6 +21,7 @@ from atelier.contracts.errors import (
     LedgerContention,
     ServiceUnavailable,
 )
+from infra.local.sqlite_reading import reading_connection
 
 BUSY_SECONDS = 20.0
 _WAITS = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
@@ -31,7 +32,12 @@ class Database:
     """A SQLite file with a schema that grows by scripts."""
 
     def __init__(
-        self, path: Path, *, schema: Sequence[str], busy_seconds: float = BUSY_SECONDS
+        self,
+        path: Path,
+        *,
+        schema: Sequence[str],
+        busy_seconds: float = BUSY_SECONDS,
+        reading: bool = False,
     ) -> None:
         """Open the file, create it if need be, and bring its schema up to date.
 
@@ -39,18 +45,24 @@ class Database:
             path: the file; its folder is created. Only its owner may read it.
             schema: scripts; script n brings schema version n to n + 1. Old ones never change.
             busy_seconds: how long a writer waits for others before it gives up.
+            reading: only `read` is used: nothing is created, brought up to date or written.
 
         Raises:
-            ContractBroken: the file is no SQLite database, or a newer Atelier wrote it.
+            ContractBroken: the file is no SQLite database, or a newer Atelier wrote it; or an
+                older one, where it is only read.
             ServiceUnavailable: it cannot be opened.
             LedgerContention: another process held it for too long.
         """
         self._path = path
         self._busy_seconds = busy_seconds
+        self._reading = reading
         self._idle: list[sqlite3.Connection] = []
         self._idle_lock = threading.Lock()
         # Threads queue here, fairly; SQLite's own busy handler only polls.
         self._writer = threading.Lock()
+        if reading:
+            self._check(schema)
+            return
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
@@ -107,25 +119,53 @@ class Database:
                 if isinstance(problem, sqlite3.Error):
                     raise self._translated(problem) from problem
                 raise
+            if self._reading:
+                # It sees one moment only; the next look opens another.
+                connection.close()
+                return
             with self._idle_lock:
                 self._idle.append(connection)
         except sqlite3.Error as problem:
             raise self._translated(problem) from problem
 
     def _open(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            self._path,
-            timeout=self._busy_seconds,
-            isolation_level=None,
-            check_same_thread=False,
-        )
+        if self._reading:
+            connection = reading_connection(self._path, self._busy_seconds)
+        else:
+            connection = sqlite3.connect(
+                self._path,
+                timeout=self._busy_seconds,
+                isolation_level=None,
+                check_same_thread=False,
+            )
         try:
             connection.row_factory = sqlite3.Row
-            connection.execute("PRAGMA synchronous = FULL")
+            if not self._reading:
+                connection.execute("PRAGMA synchronous = FULL")
         except BaseException:
             connection.close()
             raise
         return connection
+
+    def _check(self, schema: Sequence[str]) -> None:
+        with self.read() as connection:
+            version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+        if version > len(schema):
+            raise self._newer(version, schema)
+        if version < len(schema):
+            raise ContractBroken(
+                f"{self._path} has schema version {version}; this Atelier reads {len(schema)}",
+                do="`atelier up` brings it up to date.",
+                where=self._path.name,
+            )
+
+    def _newer(self, version: int, schema: Sequence[str]) -> ContractBroken:
+        return ContractBroken(
+            f"{self._path.name} has schema version {version}; this Atelier knows up to "
+            f"{len(schema)}",
+            do="Run the newer Atelier that wrote it, or choose another home folder.",
+            where=self._path.name,
+        )
 
     def _migrate(self, schema: Sequence[str]) -> None:
         with self._connection() as connection:
@@ -134,12 +174,7 @@ class Database:
         with self.write() as connection:
             version = int(connection.execute("PRAGMA user_version").fetchone()[0])
             if version > len(schema):
-                raise ContractBroken(
-                    f"{self._path.name} has schema version {version}; this Atelier knows up to "
-                    f"{len(schema)}",
-                    do="Run the newer Atelier that wrote it, or choose another home folder.",
-                    where=self._path.name,
-                )
+                raise self._newer(version, schema)
             for script in schema[version:]:
                 for statement in script.split(";"):
                     connection.execute(statement)

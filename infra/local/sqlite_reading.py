@@ -38,6 +38,16 @@ def read_only(path: Path, take: Callable[[sqlite3.Connection], T]) -> T:
     raise AssertionError("the last turn returns")
 
 
+def reading_connection(path: Path, busy_seconds: float) -> sqlite3.Connection:
+    """Open a file to read what is in it now, and nothing that comes later.
+
+    Raises:
+        sqlite3.Error: it is not there, or cannot be read.
+    """
+    wal = path.with_name(f"{path.name}-wal")
+    return _connect(path, "mode=ro" if wal.exists() else "immutable=1", busy_seconds)
+
+
 def flaw_of(connection: sqlite3.Connection, *, size_bytes: int) -> str | None:
     """Return what SQLite itself finds wrong with a file, or None."""
     check = "quick_check" if size_bytes > LARGE_BYTES else "integrity_check"
@@ -49,13 +59,17 @@ def flaw_of(connection: sqlite3.Connection, *, size_bytes: int) -> str | None:
 
 
 def _read(path: Path, how: str, take: Callable[[sqlite3.Connection], T]) -> T:
-    address = f"file:{quote(str(path.absolute()))}?{how}"
-    connection = sqlite3.connect(
-        address, uri=True, isolation_level=None, timeout=_BUSY_SECONDS, check_same_thread=False
-    )
+    connection = _connect(path, how, _BUSY_SECONDS)
     try:
         connection.row_factory = sqlite3.Row
         connection.execute("BEGIN")
         return take(connection)
     finally:
         connection.close()
+
+
+def _connect(path: Path, how: str, busy_seconds: float) -> sqlite3.Connection:
+    address = f"file:{quote(str(path.absolute()))}?{how}"
+    return sqlite3.connect(
+        address, uri=True, isolation_level=None, timeout=busy_seconds, check_same_thread=False
+    )

@@ -43,6 +43,7 @@ class SqliteFile:
         schema: Scripts; script n brings schema version n to n + 1. Old ones never change.
         busy_seconds: How long to wait for another process that writes.
         connect: Opens connections.
+        reading: Nothing is created, brought up to date or written; `connect` opens what only reads.
 
     Raises:
         StorageError: it cannot be opened or brought up to date.
@@ -55,15 +56,18 @@ class SqliteFile:
         schema: Sequence[str],
         busy_seconds: float = BUSY_SECONDS,
         connect: Connect = connect,
+        reading: bool = False,
     ) -> None:
         self._path = path
         try:
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+            if not reading:
+                os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
         except OSError as problem:
             raise StorageUnavailable(f"{path} cannot be opened: {problem.strerror}") from problem
         self._writer = _Connection(path, busy_seconds, connect)
         self._reader = _Connection(path, busy_seconds, connect)
-        self._migrate(schema)
+        if not reading:
+            self._migrate(schema)
 
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:

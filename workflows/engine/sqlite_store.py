@@ -73,6 +73,7 @@ class SqliteHistoryStore:
         path: The database file; its folder must exist.
         busy_seconds: How long to wait for another process that writes to it.
         connect: Opens connections.
+        reading: Histories are only read: nothing is created or written, and there is no token key.
 
     Raises:
         StorageError: it cannot be opened; the message names the file and what to do.
@@ -84,9 +85,12 @@ class SqliteHistoryStore:
         *,
         busy_seconds: float = BUSY_SECONDS,
         connect: Connect = connect,
+        reading: bool = False,
     ) -> None:
-        self._file = SqliteFile(path, schema=_SCHEMA, busy_seconds=busy_seconds, connect=connect)
-        self._token_key = self._find_token_key() or self._make_token_key()
+        self._file = SqliteFile(
+            path, schema=_SCHEMA, busy_seconds=busy_seconds, connect=connect, reading=reading
+        )
+        self._token_key = b"" if reading else self._find_token_key() or self._make_token_key()
 
     def close(self) -> None:
         """Close the file; the store is of no use afterwards."""
