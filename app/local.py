@@ -29,6 +29,7 @@ from starlette.requests import ClientDisconnect
 from app.api.application import create_app
 from app.api.keys import mint
 from app.local_books import add_endpoint_books
+from app.start_log import say_into
 from atelier.contracts import logs
 from atelier.contracts.clock import SystemClock, to_iso
 from atelier.contracts.errors import AtelierError
@@ -181,17 +182,20 @@ def main(
     parser = argparse.ArgumentParser(prog="python -m app.local", description=__doc__)
     parser.add_argument("--home", type=Path, default=Path(".atelier"), help="folder of all state")
     parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="port of the API; 0: any")
+    parser.add_argument("--log", type=Path, help="where to say things once it runs; as it is")
     given = parser.parse_args(arguments)
     # Photos, adapters and what notifications say are people's: nobody else on this machine may
     # read what this process or a child of it writes.
     os.umask(0o077)
     try:
-        return run(given.home, given.port, build=build)
+        return run(given.home, given.port, build=build, log_file=given.log)
     except (AtelierError, StorageError, OSError) as problem:
         raise SystemExit(refusal(problem, given.home)) from problem
 
 
-def run(home: Path, port: int, *, build: Callable[..., LocalPlatform]) -> int:
+def run(
+    home: Path, port: int, *, build: Callable[..., LocalPlatform], log_file: Path | None
+) -> int:
     """Run a platform in a home; return the process's exit code.
 
     Raises:
@@ -231,6 +235,8 @@ def run(home: Path, port: int, *, build: Callable[..., LocalPlatform]) -> int:
         key=mint(platform.secret, "default"),
         started_at=to_iso(platform.clock.now()),
     )
+    if log_file is not None:
+        say_into(log_file)
     log.info(STARTED)
     stop.wait()
     log.info(STOPS)

@@ -12,9 +12,10 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TextIO
 
 from app.cli.exits import CommandFailed, Exit
 from atelier.contracts.clock import Clock
@@ -27,6 +28,7 @@ START_SECONDS = 60.0
 STOP_SECONDS = 40.0
 LOOK_SECONDS = 0.1
 LAST_LINES = 12
+MAX_SAID_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +58,12 @@ class Running:
 class Processes(Protocol):
     """The operating system's processes, as far as starting and stopping needs them."""
 
-    def start(self, command: list[str], log: Path) -> int:
-        """Start a process that outlives this one, its output in `log`; return its id."""
+    def start(self, command: list[str]) -> int:
+        """Start a process that outlives this one; return its id."""
+        ...
+
+    def said(self, pid: int) -> str:
+        """Return the end of what a process said that was started here."""
         ...
 
     def holder(self, home: Path) -> int | None:
@@ -80,19 +86,39 @@ class Processes(Protocol):
 class SystemProcesses:
     """The real ones."""
 
-    def start(self, command: list[str], log: Path) -> int:
-        """Start a process in a session of its own, so that Ctrl-C here does not reach it."""
-        with log.open("wb") as out:
+    def __init__(self) -> None:
+        """Begin with nothing started."""
+        self._pipes: dict[int, int] = {}
+        self._said: dict[int, bytes] = {}
+
+    def start(self, command: list[str]) -> int:
+        """Start a process in a session of its own, so that Ctrl-C here does not reach it.
+
+        It speaks into a pipe, which a full disk does not close.
+        """
+        listening, speaking = os.pipe()
+        os.set_blocking(listening, False)
+        try:
             started = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
-                stdout=out,
+                stdout=speaking,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        finally:
+            os.close(speaking)
+        self._pipes[started.pid], self._said[started.pid] = listening, b""
         # It is meant to outlive us; Popen would warn of a child that nobody waited for.
         started.returncode = 0
         return started.pid
+
+    def said(self, pid: int) -> str:
+        """Listen to its pipe for as long as something comes."""
+        with suppress(BlockingIOError):
+            while more := os.read(self._pipes[pid], MAX_SAID_BYTES):
+                self._said[pid] = (self._said[pid] + more)[-MAX_SAID_BYTES:]
+        return self._said[pid].decode(errors="replace")
 
     def holder(self, home: Path) -> int | None:
         """Look at the lock."""
@@ -207,20 +233,26 @@ def start(home: Path, port: int, *, processes: Processes, clock: Clock) -> Runni
     open_home(home)
     (home / "logs").mkdir(exist_ok=True, mode=0o700)
     log = home / "logs" / "start.log"
+    log.unlink(missing_ok=True)
     command = [sys.executable, "-m", MODULE, "--home", str(home), "--port", str(port)]
-    pid = processes.start(command, log)
+    pid = processes.start([*command, "--log", str(log)])
     deadline = clock.monotonic_seconds() + START_SECONDS
     while clock.monotonic_seconds() < deadline:
+        said = processes.said(pid)
         if (told := running(home, processes)) and told.pid == pid:
+            _keep(said, log)
             return told
         if processes.command(pid) is None:
+            said = processes.said(pid)
+            _keep(said, log)
             raise CommandFailed(
                 Exit.BROKEN,
-                f"the platform ended while it started:\n{_tail(log)}",
+                f"the platform ended while it started:\n{_tail(said)}",
                 do=f"Correct that and start again; its logs are {log} and {home / 'platform.log'}.",
                 error="StartFailed",
             )
         clock.sleep(LOOK_SECONDS)
+    _keep(processes.said(pid), log)
     processes.terminate(pid)
     raise CommandFailed(
         Exit.UNREACHABLE,
@@ -256,6 +288,18 @@ def stop(home: Path, *, processes: Processes, clock: Clock) -> int | None:
     )
 
 
-def _tail(log: Path) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+def _keep(said: str, log: Path) -> None:
+    """Write what was said down as well, where there is room for it."""
+    with suppress(OSError), _open_log(log) as file:
+        file.write(said)
+
+
+def _open_log(log: Path) -> TextIO:
+    """Open a log that its owner alone may read, at its end."""
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    return os.fdopen(file, "w", encoding="utf-8")
+
+
+def _tail(said: str) -> str:
+    lines = said.splitlines()
     return "\n".join(f"  {line}" for line in lines[-LAST_LINES:]) or "  (it said nothing)"

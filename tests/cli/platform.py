@@ -233,22 +233,25 @@ class FakeProcesses:
     started: list[list[str]] = field(default_factory=list)
     terminated: list[int] = field(default_factory=list)
     stubborn: bool = False
+    words: str = ""
     taken: set[int] = field(default_factory=set)
     starting: Iterator[Any] = field(default_factory=lambda: iter(()))
 
-    def start(self, command: list[str], log: Path) -> int:
+    def start(self, command: list[str]) -> int:
         self.started.append(command)
-        log.write_text("", encoding="utf-8")
         pid = 4000 + len(self.started)
         self.commands[pid] = " ".join(command)
         home = Path(command[command.index("--home") + 1])
         (home / "platform.json").unlink(missing_ok=True)
-        self.starting = self._starts(pid, home, log)
+        self.starting = self._starts(pid, home)
         return pid
 
-    def _starts(self, pid: int, home: Path, log: Path) -> Iterator[None]:
+    def _starts(self, pid: int, home: Path) -> Iterator[None]:
         write_platform(home, pid=pid)
         yield
+
+    def said(self, _pid: int) -> str:
+        return self.words
 
     def holder(self, _home: Path) -> int | None:
         platforms = (pid for pid, words in self.commands.items() if "app.local" in words)

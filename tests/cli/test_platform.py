@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import fcntl
-import json
+import io
 import os
 import shutil
 import socket
 import threading
+from pathlib import Path
 
 import httpx
 import pytest
 
 from app.api.keys import verify
-from app.cli.exits import Exit
-from app.cli.home import SystemProcesses
+from app.cli.exits import CommandFailed, Exit
+from app.cli.home import MAX_SAID_BYTES, SystemProcesses, start, stop
 from app.local import hold
+from app.start_log import Bounded
+from atelier.contracts.clock import SystemClock
 from tests.cli.platform import (
     ALL,
     KEY,
@@ -26,6 +29,7 @@ from tests.cli.platform import (
     onboarding,
     write_platform,
 )
+from tests.local.disks import small_disk
 
 
 @pytest.fixture
@@ -37,7 +41,9 @@ def fresh(tmp_path) -> Shell:
 def test_up_starts_the_platform_and_says_where_everything_is(fresh):
     assert fresh("up", "--port", "9000") == Exit.DONE
     [command] = fresh.processes.started
-    assert command[1:] == ["-m", "app.local", "--home", str(fresh.home), "--port", "9000"]
+    log = fresh.home / "logs" / "start.log"
+    words = ["-m", "app.local", "--home", str(fresh.home), "--port", "9000", "--log", str(log)]
+    assert command[1:] == words
     for fact in (URL, KEY, str(fresh.home), "atelier onboard", "atelier down"):
         assert fact in fresh.out
 
@@ -155,14 +161,14 @@ def test_a_process_that_got_the_id_of_a_dead_platform_is_left_alone(fresh):
 
 
 class DiesAtOnce(FakeProcesses):
-    def _starts(self, pid, home, log):
-        log.write_text("port 8700 on 127.0.0.1 cannot be used\n", encoding="utf-8")
+    def _starts(self, pid, home):
+        self.words = "port 8700 on 127.0.0.1 cannot be used\n"
         del self.commands[pid]
         yield
 
 
 class StaysSilent(FakeProcesses):
-    def _starts(self, pid, home, log):
+    def _starts(self, pid, home):
         yield
 
 
@@ -295,12 +301,44 @@ def test_without_a_secret_there_is_no_key(fresh):
     assert "no platform ever ran" in fresh.err
 
 
-def test_real_processes_start_and_end(tmp_path):
-    processes, log = SystemProcesses(), tmp_path / "log"
-    pid = processes.start(["/bin/sh", "-c", "echo begun; exec sleep 20"], log)
+def test_real_processes_start_say_something_and_end():
+    processes = SystemProcesses()
+    pid = processes.start(["/bin/sh", "-c", "echo begun; exec sleep 20"])
     assert processes.command(pid) is not None
+    while processes.said(pid) != "begun\n":
+        pass
     processes.terminate(pid)
     while processes.command(pid) is not None:
         pass
     processes.terminate(pid)
-    assert json.dumps(log.read_text()) in {'"begun\\n"', '""'}
+
+
+def test_of_what_a_process_says_the_end_is_kept():
+    processes = SystemProcesses()
+    pid = processes.start(["/bin/sh", "-c", "yes | head -c 300000; echo end"])
+    while not processes.said(pid).endswith("end\n"):
+        pass
+    assert len(processes.said(pid)) == MAX_SAID_BYTES
+
+
+def test_on_a_full_disk_up_says_why_the_platform_did_not_start(tmp_path):
+    with small_disk(0), pytest.raises(CommandFailed) as failed:
+        start(tmp_path, 0, processes=SystemProcesses(), clock=SystemClock())
+    assert "Free space and start again" in failed.value.message
+
+
+def test_a_real_platform_starts_says_things_into_its_log_and_stops(tmp_path):
+    processes, clock = SystemProcesses(), SystemClock()
+    told = start(tmp_path, 0, processes=processes, clock=clock)
+    for stream in ("1", "2"):
+        while Path(f"/proc/{told.pid}/fd/{stream}").resolve() != tmp_path / "logs" / "start.log":
+            pass  # It answers a moment before.
+    assert stop(tmp_path, processes=processes, clock=clock) == told.pid
+
+
+def test_a_start_log_takes_so_much_and_no_more():
+    file = io.StringIO()
+    bounded = Bounded(file, 10)
+    for _ in range(5):
+        print("four", file=bounded)
+    assert file.getvalue() == "four\nfour\n"
