@@ -6,7 +6,10 @@ MaxRuntimeExceeded and MaxWaitTimeExceeded end as `Stopped`. What is not named h
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Mapping
+from typing import Any
 
 from atelier.contracts.records import JobOutcome
 
@@ -19,6 +22,21 @@ OUTCOMES: Mapping[str, JobOutcome] = {
 
 TRAINING = ("InProgress", "Training")
 """Status and secondary status of a job whose program runs."""
+
+
+NO_ROOM = "There was no room on its training host's disk"
+"""How the sentence begins that tells of a job that began again for want of room."""
+_NO_ROOM_WORDS = ("the disk was full", os.strerror(errno.ENOSPC))
+
+
+def began_again_without_room(given: Mapping[str, Any]) -> bool:
+    """Return whether an event says that its job has just begun again because a disk was full."""
+    transitions = given.get("SecondaryStatusTransitions")
+    if given.get("SecondaryStatus") != "Starting" or not isinstance(transitions, list):
+        return False
+    last = transitions[-1] if transitions else None
+    message = str(last.get("StatusMessage")) if isinstance(last, Mapping) else ""
+    return any(words in message for words in _NO_ROOM_WORDS)
 
 
 def reason_of(secondary: str, failure: str) -> str:

@@ -30,6 +30,7 @@ from tasks.background import basis, lasted, past
 from tasks.durations import Durations, work
 from tasks.endings import due
 from tasks.forecast import Ahead, Forecast, forecast
+from tasks.job_events import NO_ROOM
 from tasks.launching import HELD_BY_CAPACITY, HELD_BY_PACE, HELD_BY_QUOTA
 from tasks.planning import BASE_COSTS
 from tasks.ports import Execution, TaskSettings
@@ -136,7 +137,7 @@ def outlook(
         now=now,
     )
     phase = next(name for name, (holds, _) in SITUATIONS.items() if holds(seen))
-    where = SITUATIONS[phase][1](seen)
+    where = _without_room(seen) + SITUATIONS[phase][1](seen)
     if record.status in TERMINAL:
         return Outlook(f"{where}.", phase, details=past(record, progress))
     details = (
@@ -195,6 +196,14 @@ def _behind_held(seen: Seen) -> str:
     return (
         f"{_again(seen.record)}It has its place in a batch, and its training job is being created"
     )
+
+
+def _without_room(seen: Seen) -> str:
+    """Return what is told first of a job that began again because its host's disk was full."""
+    record = seen.record
+    if record.status not in {Status.LAUNCHING, Status.TRAINING}:
+        return ""
+    return f"{record.waiting_for}: " if record.waiting_for.startswith(NO_ROOM) else ""
 
 
 def _launching(seen: Seen) -> str:
@@ -417,6 +426,8 @@ def _faster(seen: Seen) -> tuple[str, ...]:
     """Return what would truly make this onboarding, or the same one asked anew, end sooner."""
     record, found = seen.record, []
     waits = record.status in {Status.QUEUED, Status.CLAIMED}
+    if _without_room(seen):
+        found.append("room on that disk")
     if waits and record.waiting_for.startswith(HELD_BY_QUOTA):
         found.append("a higher quota of training instances")
     elif waits and not seen.held:

@@ -15,10 +15,11 @@ from atelier.contracts.manifest import TrainingTask, host_name
 from atelier.contracts.records import RequestRecord
 from atelier.contracts.status import TERMINAL, Stamp, Status
 from tasks.endings import job_of
-from tasks.job_events import OUTCOMES, TRAINING, reason_of
+from tasks.job_events import NO_ROOM, OUTCOMES, TRAINING, began_again_without_room, reason_of
 from tasks.manifests import read_manifest, read_sealed
 from tasks.payload import text
 from tasks.ports import Ports
+from tasks.settle_execution import tell
 
 
 def run(given: Mapping[str, Any], *, ports: Ports) -> dict[str, Any]:
@@ -29,7 +30,9 @@ def run(given: Mapping[str, Any], *, ports: Ports) -> dict[str, Any]:
     job, status = text(given, "TrainingJobName"), text(given, "TrainingJobStatus")
     outcome = OUTCOMES.get(status)
     began = (status, given.get("SecondaryStatus")) == TRAINING
-    if ids.JOB_PATTERN.fullmatch(job) is None or (outcome is None and not began):
+    without_room = began_again_without_room(given)
+    means_something = outcome is not None or began or without_room
+    if ids.JOB_PATTERN.fullmatch(job) is None or not means_something:
         return {"settled": 0}
     settled = 0
     for record, host in _requests(job, ports=ports):
@@ -37,6 +40,9 @@ def run(given: Mapping[str, Any], *, ports: Ports) -> dict[str, Any]:
         if began:
             stamp = Stamp(record.attempt, Status.TRAINING, job)
             ports.ledger.advance(record.request, stamp, host=record.host or host)
+        elif outcome is None:
+            at = f"{ports.clock.now():%Y-%m-%d %H:%M:%S} UTC"
+            tell(record, f"{NO_ROOM} at {at}, and its job began again", ports=ports)
         elif record.job_outcome is None:
             secondary, failure = given.get("SecondaryStatus"), given.get("FailureReason")
             ports.ledger.annotate(

@@ -19,6 +19,7 @@ from app.api.shapes import (
 from atelier.contracts.progress import Progress
 from atelier.contracts.records import ModelRecord, RequestRecord
 from atelier.contracts.status import RANK, Status
+from tasks.endings import due
 from tasks.outlook import Outlook
 
 
@@ -40,7 +41,7 @@ def onboarding(
         job=record.job,
         created_at=record.created_at,
         updated_at=record.updated_at,
-        deadline=given.deadline,
+        deadline=due(record),
         timeline=sorted(timeline, key=lambda entered: (entered.at, RANK[entered.status])),
         waiting_for=record.waiting_for,
         photos=_photos(record) if record.photos_used else None,

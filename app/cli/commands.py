@@ -20,7 +20,7 @@ from app.cli.exits import CommandFailed, Exit
 from app.cli.photos import Photo, read_folder
 from app.cli.progress import ENDED, counted, ending, panel
 from app.cli.watching import Pictures, Show, plain_name, watch, watch_all
-from atelier.contracts.clock import Clock
+from atelier.contracts.clock import Clock, from_iso
 from atelier.contracts.request import DEFAULT_TENANT
 from atelier.contracts.status import TERMINAL, Status
 
@@ -253,22 +253,28 @@ def key(given: Namespace, desk: Desk) -> Exit:
     return Exit.DONE
 
 
-def _under_way(local: platforms.Running, desk: Desk) -> int | None:
-    """Return how many onboardings a platform's own key sees under way; None if it does not say."""
+def _under_way(local: platforms.Running, desk: Desk) -> list[Document] | None:
+    """Return the onboardings that a platform's own key sees under way; None if it does not say."""
     try:
         with desk.connect_to(local) as client:
-            return sum(1 for _ in client.every_onboarding([str(s) for s in UNDER_WAY]))
+            return list(client.every_onboarding([str(s) for s in UNDER_WAY]))
     except CommandFailed:
         return None
 
 
-def _goes_on(under_way: int | None) -> str:
+def _goes_on(under_way: list[Document] | None) -> str:
     if under_way is None:
-        return "What was under way goes on at the next `atelier up`."
+        return "What was under way goes on at the next `atelier up`; deadlines pass meanwhile."
     if not under_way:
         return f"Nothing was under way for tenant {DEFAULT_TENANT}."
-    were = "was under way; it goes" if under_way == 1 else "were under way; they go"
-    return f"{counted(under_way, 'onboarding')} {were} on at the next `atelier up`."
+    one = len(under_way) == 1
+    were = "was under way; it goes" if one else "were under way; they go"
+    first = from_iso(min(found["deadline"] for found in under_way))
+    until = f"{'its' if one else 'the first'} deadline, {first:%Y-%m-%d %H:%M:%S} UTC"
+    return (
+        f"{counted(len(under_way), 'onboarding')} {were} on at the next `atelier up`: run "
+        f"it before {until}, which passes also while no platform runs."
+    )
 
 
 def whole_id(start: str, client: Client) -> str:

@@ -194,8 +194,8 @@ def test_down_stops_the_platform_and_waits_until_it_is_gone(shell):
     ("under_way", "said"),
     [
         (0, "Nothing was under way for tenant default."),
-        (1, "1 onboarding was under way; it goes on at the next `atelier up`."),
-        (3, "3 onboardings were under way; they go on at the next `atelier up`."),
+        (1, "1 onboarding was under way; it goes on at the next `atelier up`: run it before its"),
+        (3, "3 onboardings were under way; they go on at the next `atelier up`: run it before the"),
     ],
 )
 def test_down_says_what_was_under_way(shell, under_way, said):
@@ -208,7 +208,7 @@ def test_down_says_what_was_under_way(shell, under_way, said):
 def test_down_stops_a_platform_that_does_not_say_what_is_under_way(shell):
     shell.platform = lambda _: httpx.Response(500, text="")
     assert shell("down") == Exit.DONE
-    assert "What was under way goes on at the next `atelier up`." in shell.out
+    assert "What was under way goes on at the next `atelier up`; deadlines pass" in shell.out
 
 
 def test_a_platform_that_does_not_stop_is_told_of(shell):

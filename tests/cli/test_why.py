@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
+import pytest
 
 from atelier.contracts.clock import ManualClock
 from atelier.contracts.status import Stamp, Status
 from infra.local.ledger import SqliteLedger
 from tests.cli.platform import ID, Shell, write_platform
-from tests.contracts.people import at, request_record
+from tests.contracts.people import JOB, at, request_record
 
 WHY = {
     "id": ID,
@@ -52,7 +55,10 @@ def test_a_stopped_platform_says_that_nothing_goes_on(tmp_path: Path) -> None:
     assert shell("why", record.request[:8]) == 0
     told = " ".join(shell.out.split())
     assert told.startswith("No platform runs in")
-    assert "the onboarding was queued, and goes on from there at `atelier up`." in told
+    goes_on = (
+        "the onboarding was queued, and goes on from there at `atelier up`, before its deadline"
+    )
+    assert goes_on in told
     assert "decides next" not in told
 
 
@@ -65,7 +71,26 @@ def test_a_platform_that_nobody_stopped_is_said_to_have_failed_or_been_killed(
     assert shell("why", record.request) == 0
     told = " ".join(shell.out.split())
     assert "failed or was killed, and nothing starts it again by itself" in told
-    assert "the onboarding was queued, and goes on from there at `atelier up`." in told
+    assert "the onboarding was queued, and goes on from there at `atelier up`" in told
+
+
+@pytest.mark.parametrize(
+    ("stamp", "deadline", "said"),
+    [
+        (Stamp(1, Status.QUEUED), timedelta(-1), "ends as failed at `atelier up`, because its"),
+        (Stamp(1, Status.QUEUED), timedelta(1), "which passes also while no platform runs."),
+        (Stamp(1, Status.TRAINED, JOB), timedelta(-1), "goes on from there at `atelier up`."),
+    ],
+)
+def test_a_stopped_platform_says_until_when_an_onboarding_can_go_on(
+    tmp_path: Path, stamp: Stamp, deadline: timedelta, said: str
+) -> None:
+    now = ManualClock().now()
+    asked = at(stamp, now=now - timedelta(2), given={"tenant": "default"})
+    record = replace(asked, given=replace(asked.given, deadline=now + deadline))
+    shell = stopped(tmp_path, record)
+    assert shell("why", record.request) == 0
+    assert said in " ".join(shell.out.split())
 
 
 def test_a_platform_that_runs_and_does_not_answer_is_not_said_to_be_stopped(

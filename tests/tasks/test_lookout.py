@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
+
 from atelier.contracts.durations import Measurement, Phase, Taken
 from atelier.contracts.errors import QuotaExceeded
-from tasks import settle_execution
+from tasks import settle, settle_execution
 from tasks.lookout import Lookout
 from tests.fakes.world import World
 
@@ -130,3 +132,32 @@ def test_a_list_says_what_the_record_was_told_of_an_execution_that_failed_in_pla
     assert "ContractBroken stopped it where it stood" in told.sentence
     assert f"atelier redrive {record.request}" in told.sentence
     assert "speed it up" not in told.sentence
+
+
+@pytest.mark.parametrize("said", ["Again after: the disk was full", "No space left on device"])
+def test_a_job_that_begins_again_for_want_of_room_says_so_first(world: World, said: str) -> None:
+    record = world.read(world.launched())
+    starting = {
+        "TrainingJobName": record.job,
+        "TrainingJobStatus": "InProgress",
+        "SecondaryStatus": "Starting",
+        "SecondaryStatusTransitions": [
+            {"Status": "Training", "StatusMessage": "Training program is running"},
+            {"Status": "Starting", "StatusMessage": said},
+        ],
+    }
+    assert settle.run(starting, ports=world.ports) == {"settled": 1}
+    told = Lookout(world.ports).of(world.read(record.request), None)
+    assert told.sentence.startswith("There was no room on its training host's disk at ")
+    assert told.sentence.endswith("; room on that disk would speed it up.")
+
+
+def test_a_job_that_begins_again_for_another_reason_settles_nobody(world: World) -> None:
+    record = world.read(world.launched())
+    starting = {
+        "TrainingJobName": record.job,
+        "TrainingJobStatus": "InProgress",
+        "SecondaryStatus": "Starting",
+        "SecondaryStatusTransitions": [{"StatusMessage": "Again after: the instances were lost"}],
+    }
+    assert settle.run(starting, ports=world.ports) == {"settled": 0}
