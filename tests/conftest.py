@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from atelier.contracts.logs import JsonLines
 
 settings.register_profile("long", max_examples=10_000)
 """For a night: `pytest --hypothesis-profile=long tests/tasks/test_any_order.py`."""
@@ -35,3 +37,14 @@ def golden(request: pytest.FixtureRequest) -> Golden:
         assert text == path.read_text(encoding="utf-8")
 
     return compare
+
+
+@pytest.fixture
+def json_lines(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[str], None]]:
+    """Return a function that lets a test's log be told in JSON lines of a part, as products log.
+
+    pytest has one handler for all tests: what is set is put back.
+    """
+    before = caplog.handler.formatter
+    yield lambda part: caplog.handler.setFormatter(JsonLines(part))
+    caplog.handler.setFormatter(before)

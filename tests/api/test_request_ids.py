@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 
 import pytest
 from fastapi.testclient import TestClient
@@ -48,9 +49,9 @@ def test_a_problem_document_names_the_request(
 
 
 def test_what_is_logged_of_a_request_names_its_id_and_route_and_no_person(
-    client: TestClient, caplog: pytest.LogCaptureFixture
+    client: TestClient, caplog: pytest.LogCaptureFixture, json_lines: Callable[[str], None]
 ) -> None:
-    caplog.handler.setFormatter(logs.JsonLines("api"))
+    json_lines("api")
     with caplog.at_level(logging.DEBUG, logger="app.api"):
         client.get("/v1/users/ada-lovelace", headers=GIVEN)
     told = [json.loads(line) for line in caplog.text.splitlines() if '"api"' in line]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from atelier.contracts import logs
 from atelier.contracts.errors import LedgerContention, PhotosRejected
 from tasks import launch_training
 from tasks.logged import run_logged, subject_of
@@ -17,10 +17,10 @@ JOB = "atelier-b" + "a" * 20 + "-1"
 
 
 @pytest.fixture
-def heard(caplog: pytest.LogCaptureFixture) -> Any:
+def heard(caplog: pytest.LogCaptureFixture, json_lines: Callable[[str], None]) -> Any:
     """Return a function that gives the lines so far, as JSON."""
     caplog.set_level("INFO")
-    caplog.handler.setFormatter(logs.JsonLines("tasks"))
+    json_lines("tasks")
     return lambda: [json.loads(line) for line in caplog.text.splitlines()]
 
 
