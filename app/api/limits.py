@@ -28,22 +28,28 @@ MAX_LOOKS = 2
 
 
 @contextmanager
+def _held(places: BoundedSemaphore, most: int, taken: str) -> Iterator[None]:
+    if not places.acquire(blocking=False):
+        raise Throttled(
+            f"{most} {taken}",
+            do="Send the request again after the time in Retry-After.",
+            allowed=most,
+        )
+    try:
+        yield
+    finally:
+        places.release()
+
+
+@contextmanager
 def place_of(places: BoundedSemaphore) -> Iterator[None]:
     """Hold one of the places for as long as images are drawn.
 
     Raises:
         Throttled: all are taken.
     """
-    if not places.acquire(blocking=False):
-        raise Throttled(
-            f"{MAX_DRAWINGS} requests wait for images already",
-            do="Send the request again after the time in Retry-After.",
-            allowed=MAX_DRAWINGS,
-        )
-    try:
+    with _held(places, MAX_DRAWINGS, "requests wait for images already"):
         yield
-    finally:
-        places.release()
 
 
 @contextmanager
@@ -53,16 +59,8 @@ def place_to_look(places: BoundedSemaphore) -> Iterator[None]:
     Raises:
         Throttled: all are taken.
     """
-    if not places.acquire(blocking=False):
-        raise Throttled(
-            f"{MAX_LOOKS} sets of photos are being looked at already",
-            do="Send the request again after the time in Retry-After.",
-            allowed=MAX_LOOKS,
-        )
-    try:
+    with _held(places, MAX_LOOKS, "sets of photos are being looked at already"):
         yield
-    finally:
-        places.release()
 
 
 @dataclass(frozen=True, slots=True)
